@@ -1,0 +1,163 @@
+"""The architectures. A family name and its fields, or a folder, come in; a transformers model goes out.
+
+Importing this package registers every family with AutoConfig, AutoModel and AutoModelForCausalLM, so that a
+folder saved here loads without remote code. The import costs what transformers' model classes cost (four to
+five seconds on a slow core), and next to nothing after them.
+"""
+
+import types
+import typing
+from dataclasses import fields as dataclass_fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+
+from .gpt import YayaGPTConfig, YayaGPTForCausalLM, YayaGPTModel
+
+FAMILIES: dict[str, type[PreTrainedConfig]] = {"gpt": YayaGPTConfig}
+"""Family name, as a recipe says it, to the class of its config."""
+
+
+def _register() -> None:
+    AutoConfig.register(YayaGPTConfig.model_type, YayaGPTConfig, exist_ok=True)
+    AutoModel.register(YayaGPTConfig, YayaGPTModel, exist_ok=True)
+    AutoModelForCausalLM.register(YayaGPTConfig, YayaGPTForCausalLM, exist_ok=True)
+
+
+_register()
+
+
+def family_fields(family: str) -> dict[str, Any]:
+    """A family's own config names, as in its config.json, and their types; rope_theta is among them."""
+    if family not in FAMILIES:
+        nearest = _nearest(family, FAMILIES)
+        raise ValueError(f"model.family={family!r} is unknown{nearest}; there are {_listed(FAMILIES)}")
+    config_class = FAMILIES[family]
+    inherited = {field.name for field in dataclass_fields(PreTrainedConfig)}
+    own: dict[str, Any] = {
+        field.name: field.type for field in dataclass_fields(config_class) if field.name not in inherited
+    }
+    if "rope_parameters" in own:
+        own["rope_theta"] = float
+    return own
+
+
+def family_config(family: str, fields: dict[str, Any]) -> PreTrainedConfig:
+    """The family's config with these fields, the rest at their defaults. A wrong field is a ValueError."""
+    known = family_fields(family)
+    for name, value in fields.items():
+        if name not in known:
+            raise ValueError(f"model.{name} is not a field of family {family}{_nearest(name, known)}")
+        if not _fits(value, known[name]):
+            raise ValueError(f"model.{name}={value!r} must be {_type_name(known[name])}")
+    return FAMILIES[family](**fields)
+
+
+def build(config: PreTrainedConfig) -> PreTrainedModel:
+    """A new model in float32. Its first weights follow torch's global seed, which is the caller's."""
+    return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+
+
+def load(folder: str | Path, dtype: torch.dtype | None = None) -> PreTrainedModel:
+    """The model saved in a folder, by our own classes; its saved precision unless `dtype` says otherwise."""
+    folder = Path(folder)
+    if not (folder / "config.json").is_file():
+        raise ValueError(
+            f"{folder} holds no config.json: give a saved model's folder, as runs/demo/pretrain/model"
+        )
+    if not any(folder.glob("*.safetensors")):
+        raise ValueError(
+            f"{folder} has a config.json but no *.safetensors: the weights are missing, copy them again"
+        )
+    config = AutoConfig.from_pretrained(folder)
+    if config.model_type == "qwen3":  # the same tensors under the same names
+        config = YayaGPTConfig.from_qwen3(config)
+    if not isinstance(config, tuple(FAMILIES.values())):
+        families = _listed([family.model_type for family in FAMILIES.values()])
+        raise ValueError(
+            f"{folder / 'config.json'} says model_type {config.model_type!r}; there are {families}, qwen3"
+        )
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            folder, config=config, dtype=dtype or "auto", output_loading_info=True
+        )
+    except SafetensorError as error:
+        raise ValueError(
+            f"{folder} holds a broken *.safetensors ({error}): copy the weights again"
+        ) from error
+    model, notes = loaded
+    if notes["missing_keys"]:  # transformers would only warn, and speak with random weights
+        raise ValueError(
+            f"{folder} lacks weights, {min(notes['missing_keys'])} among them: copy the weights again"
+        )
+    return model
+
+
+def matrix_parameters(model: PreTrainedModel) -> int:
+    """Weights that multiply every token: all matrices, the head once, the embedding table (a lookup) not."""
+    table: Any = model.get_input_embeddings().weight
+    head: Any = model.get_output_embeddings()
+    inside = sum(weight.numel() for weight in model.parameters() if weight.ndim >= 2 and weight is not table)
+    return inside + (table.numel() if head is not None and head.weight is table else 0)
+
+
+def flops_per_token(config_or_model: PreTrainedConfig | PreTrainedModel, seq_len: int) -> int:
+    """Floating-point operations that training spends on a token, forward and backward: the unit of MFU.
+
+    6 for each matrix weight (one product forward, two backward, each a multiplication and an addition), and
+    for attention 12 for each layer, head, dimension and position seen, of which a causal row sees half on
+    average. Documents shorter than the row spend less; recomputation spends more and does not count.
+    """
+    if isinstance(config_or_model, PreTrainedModel):
+        model = config_or_model
+    else:
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config_or_model)
+    attention = 0
+    if hasattr(model.config, "num_attention_heads"):
+        width = model.config.num_attention_heads * model.config.head_dim
+        attention = 6 * model.config.num_hidden_layers * width * seq_len
+    return 6 * matrix_parameters(model) + attention
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        return any(_fits(value, option) for option in typing.get_args(kind))
+    if typing.get_origin(kind) is list:
+        return isinstance(value, list) and all(_fits(item, typing.get_args(kind)[0]) for item in value)
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return value is None if kind is type(None) else isinstance(value, typing.get_origin(kind) or kind)
+
+
+def _type_name(kind: Any) -> str:
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        return " or ".join(_type_name(option) for option in typing.get_args(kind))
+    return words.get(kind) or f"a {(typing.get_origin(kind) or kind).__name__}"
+
+
+def _nearest(name: str, known: typing.Iterable[str]) -> str:
+    close = get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f": did you mean {close[0]!r}?" if close else ""
+
+
+def _listed(names: typing.Iterable[str]) -> str:
+    return ", ".join(sorted(names))
+
+
+__all__ = [
+    "FAMILIES",
+    "build",
+    "family_config",
+    "family_fields",
+    "flops_per_token",
+    "load",
+    "matrix_parameters",
+]

@@ -1,0 +1,61 @@
+"""A stage in a process of its own: started, watched, interrupted in good order, and never left behind.
+
+The child stands in a session of its own, so that a Ctrl-C reaches it once, through us. If this process is
+killed by force, the kernel ends the child (Linux) or the child notices (elsewhere, `pipeline/train/guards.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from utils.console import EXIT_FILE, Stopped
+
+LAUNCHER_VARIABLES = ("ACCELERATE_", "TORCHELASTIC_", "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE",
+                      "MASTER_ADDR", "MASTER_PORT", "GROUP_", "ROLE_")  # fmt: skip
+"""What a launcher tells its workers, and a worker's child must not hear."""
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def run_child(words: Sequence[str]) -> None:
+    """Run `python words…` to its end; if it fails, end as it did, for it has said why."""
+    with tempfile.TemporaryDirectory(prefix="yaya-") as folder:
+        note = Path(folder) / "exit"
+        env = {k: v for k, v in os.environ.items() if not k.startswith(LAUNCHER_VARIABLES)}
+        env |= {EXIT_FILE: str(note), "YAYA_PARENT": str(os.getpid()), "PYTHONUNBUFFERED": "1"}
+        env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+        child = subprocess.Popen([sys.executable, *words], env=env, start_new_session=True, preexec_fn=_die_with_us())
+        code = _wait(child)
+        noted = note.read_text(encoding="ascii") if note.is_file() else ""
+    if code:
+        raise SystemExit(int(noted) if noted else (code if code > 0 else 128 - code))
+
+
+def _wait(child: subprocess.Popen[bytes]) -> int:
+    """Wait; hand a signal on, once, and wait for the child to save and leave."""
+    while True:
+        try:
+            return child.wait()
+        except KeyboardInterrupt:
+            child.send_signal(signal.SIGINT)
+        except Stopped:
+            child.send_signal(signal.SIGTERM)
+
+
+def _die_with_us() -> Callable[[], None] | None:
+    if not sys.platform.startswith("linux"):
+        return None
+    import ctypes
+
+    libc = ctypes.CDLL(None)
+
+    def ask_kernel() -> None:
+        libc.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+    return ask_kernel

@@ -1,0 +1,1 @@
+"""Raw corpora in, clean records out: `python -m pipeline.clean RECIPE`."""

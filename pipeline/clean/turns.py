@@ -1,0 +1,134 @@
+"""Turns of a dialogue as the many formats write them, brought to the four roles and four fields of a record.
+
+The order that is kept: an optional system turn, then user and assistant in turn, where tool turns may stand
+between two assistant turns; the last word is the assistant's. What follows the last assistant turn is cut off,
+because there is nothing to learn from it; any other order makes the record unreadable.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipeline.clean.protocol import Found, Item, Message, Unreadable
+
+LISTS = ("conversations", "messages", "conversation")
+"""Keys under which a list of turns stands."""
+
+ROLE_NAMES = {
+    "system": "system",
+    "user": "user",
+    "human": "user",
+    "prompter": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+    "bot": "assistant",
+    "chatgpt": "assistant",
+    "model": "assistant",
+    "function_call": "assistant",
+    "tool_call": "assistant",
+    "tool": "tool",
+    "observation": "tool",
+    "function": "tool",
+    "tool_response": "tool",
+}
+FOLLOWS = {
+    "": ("system", "user"),
+    "system": ("user",),
+    "user": ("assistant",),
+    "assistant": ("user", "tool"),
+    "tool": ("tool", "assistant"),
+}
+"""Who may speak after whom; the empty name is the beginning."""
+
+
+def conversation(value: Mapping[str, Any]) -> Item:
+    """A JSON object with a list of turns as a record, its roles in order, or why that cannot be."""
+    try:
+        key = next((name for name in LISTS if name in value), None)
+        turns = value[key] if key else None
+        if not isinstance(turns, list):
+            raise ValueError(f"no list of turns under {' or '.join(LISTS)}")
+        tools = value.get("tools")
+        messages: list[Message] = []
+        if isinstance(said := value.get("system"), str) and said.strip():
+            messages.append(_message("system", said))
+        for turn in turns:
+            if not isinstance(turn, dict):
+                raise ValueError(f"a turn is a {type(turn).__name__}, not an object")
+            tools = tools or turn.get("tools")
+            messages.append(_turn(turn))
+        meta = {k: v for k, v in value.items() if k not in (key, "tools", "system") and v not in (None, "")}
+        return Found(messages=in_order(messages), tools=_listed(tools, "tools"), meta=meta)
+    except (ValueError, RecursionError) as error:
+        return Unreadable(str(error), str(dict(value))[:200])
+
+
+def in_order(messages: Sequence[Message]) -> list[Message]:
+    """The messages up to the assistant's last word; ValueError if someone speaks out of turn."""
+    last = max((i for i, m in enumerate(messages) if m["role"] == "assistant"), default=-1)
+    if last < 0:
+        raise ValueError("no assistant turn")
+    before = ""
+    for message in messages[: last + 1]:
+        if message["role"] not in FOLLOWS[before]:
+            raise ValueError(f"{message['role']} turn {'after ' + before if before else 'at the beginning'}")
+        before = message["role"]
+    return list(messages[: last + 1])
+
+
+def _message(role: str, content: str, reasoning: str | None = None, calls: str | None = None) -> Message:
+    return {"role": role, "content": content, "reasoning": reasoning, "tool_calls": calls}
+
+
+def _turn(turn: Mapping[str, Any]) -> Message:
+    said = turn.get("role", turn.get("from"))
+    role = ROLE_NAMES.get(str(said).strip().lower())
+    if role is None:
+        raise ValueError(f"unknown role {said!r}")
+    content = turn.get("content", turn.get("value"))
+    if content is not None and not isinstance(content, str):
+        raise ValueError(f"the content of a turn is a {type(content).__name__}, not text")
+    if str(said).strip().lower() in ("function_call", "tool_call"):
+        return _message("assistant", "", calls=_calls(content))
+    reasoning = turn.get("reasoning_content") or turn.get("reasoning")
+    if reasoning is not None and not isinstance(reasoning, str):
+        raise ValueError("the reasoning of a turn is not text")
+    if role != "assistant":
+        return _message(role, content or "")
+    return _message(role, content or "", reasoning, _calls(turn.get("tool_calls")))
+
+
+def _listed(value: Any, name: str) -> str | None:
+    """A JSON list, given as such or as text; nothing if it is empty."""
+    if isinstance(value, str):
+        if not value.strip():
+            return None
+        try:
+            value = json.loads(value)
+        except ValueError:
+            raise ValueError(f"{name} are not JSON") from None
+    if not value:
+        return None
+    return json.dumps(value if isinstance(value, list) else [value], ensure_ascii=False)
+
+
+def _calls(value: Any) -> str | None:
+    """Calls as [{name, arguments}], whatever the format wraps around them."""
+    listed = _listed(value, "tool calls")
+    if listed is None:
+        return None
+    calls = []
+    for call in json.loads(listed):
+        inner = call.get("function", call) if isinstance(call, dict) else None
+        if not isinstance(inner, dict) or not isinstance(inner.get("name"), str):
+            raise ValueError("a tool call has no name")
+        arguments = inner.get("arguments", inner.get("parameters", {}))
+        if isinstance(arguments, str):
+            try:
+                arguments = json.loads(arguments)
+            except ValueError:
+                pass  # a call may pass plain text
+        calls.append({"name": inner["name"], "arguments": arguments})
+    return json.dumps(calls, ensure_ascii=False)

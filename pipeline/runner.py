@@ -1,0 +1,216 @@
+"""A recipe's stages in order: `python -m pipeline RECIPE`; and one training verb inside a launch: `train.py`.
+
+Cheap stages run here, training runs as a child under `accelerate launch`, so one command uses all the GPUs
+there are. Finished stages are skipped; a change that a trained model cannot follow is refused before anything
+is rebuilt.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.children import ROOT, run_child
+from pipeline.recipe import Recipe
+from pipeline.train import lineage
+from utils.console import UserError, say, tell, warn
+from utils.stage import MANIFEST, manifest, why_stale
+
+STAGES = ("clean", "tokenizer", "pack", "pretrain", "finetune", "evaluate")
+TRAINING = ("pretrain", "finetune")
+
+
+def run_recipe(path: str, flags: Sequence[str], recipe: Recipe, until: str = STAGES[-1]) -> None:
+    """All stages up to `until`; what is finished is skipped."""
+    wanted = STAGES[: STAGES.index(until) + 1]
+    if not recipe.overwrite:
+        _refuse_changes(recipe)
+    if manifest(recipe.folder("clean")) is None:
+        _check_model(recipe)  # before hours of cleaning
+    for stage in wanted:
+        began = time.monotonic()
+        if _run_stage(stage, path, flags, recipe):
+            say(tell(f"{stage}: {time.monotonic() - began:.1f} s", f"{stage}：{time.monotonic() - began:.1f} 秒"))
+
+
+def _run_stage(stage: str, path: str, flags: Sequence[str], recipe: Recipe) -> bool:
+    """One stage; True if there was something to do. Each stage is imported only when it runs."""
+    folder = recipe.folder
+    if stage == "clean":
+        from pipeline.clean.stage import run as clean
+
+        return clean(recipe.clean, folder("clean"))
+    if stage == "tokenizer":
+        from pipeline.tokenizer.stage import run as tokenizer
+
+        return tokenizer(recipe.tokenizer, folder("clean"), folder("tokenizer"))
+    if stage == "pack":
+        from pipeline.pack.stage import run as pack
+
+        return pack(recipe.pack, folder("clean"), folder("tokenizer"), folder("pack"))
+    if stage in TRAINING:
+        return _train_as_child(stage, path, flags, recipe)
+    from pipeline.evaluate.stage import run as evaluate
+
+    return evaluate(recipe.evaluate, Path(recipe.workspace))
+
+
+# ---------------------------------------------------------------- training
+
+
+def _train_as_child(verb: str, path: str, flags: Sequence[str], recipe: Recipe) -> bool:
+    if not has_data(verb, recipe):
+        say(tell(f"{verb}: no dialogues to learn from; skipped", f"{verb}：没有对话数据，跳过"))
+        return False
+    if _is_stale(verb, recipe):
+        return False
+    before = _when(recipe.folder(verb) / MANIFEST)
+    run_child(launch_words(verb, path, flags, recipe))
+    return _when(recipe.folder(verb) / MANIFEST) != before
+
+
+def has_data(verb: str, recipe: Recipe) -> bool:
+    """Has packing left anything for this verb?"""
+    streamed = verb == "pretrain" and bool(recipe.pretrain.stream)
+    return streamed or any((recipe.folder("pack") / verb / "train").glob("*.arrow"))
+
+
+def _is_stale(verb: str, recipe: Recipe) -> bool:
+    """A finetune made from an older pretrain is kept and named, never redone or deleted unasked."""
+    known = lineage.known_run(recipe.folder(verb))
+    if verb != "finetune" or known is None or recipe.overwrite:
+        return False
+    weights = recipe.folder("pretrain") / "model" / "model.safetensors"
+    if known["inputs"]["init"] == lineage.read_from(verb, recipe.folder("tokenizer"), None, weights.parent)["init"]:
+        return False
+    warn(
+        f"{recipe.folder(verb)} is stale: it was made from an older pretrain; "
+        "overwrite=True sets it aside and trains anew, workspace= keeps both"
+    )
+    return True
+
+
+def _when(path: Path) -> int:
+    return path.stat().st_mtime_ns if path.exists() else 0
+
+
+def launch_words(verb: str, path: str, flags: Sequence[str], recipe: Recipe) -> list[str]:
+    """The child that trains: `python train.py …` for one process, else `accelerate launch … train.py …`.
+
+    One process needs no launcher, which would only stand between it and the signals meant for it.
+    """
+    processes = recipe.launch.num_processes or _gpus() or 1
+    engine = recipe.launch.engine
+    if engine == "single" and processes > 1:
+        raise UserError(f"launch.engine=single with launch.num_processes={processes}; one process, or engine ddp")
+    name = "finetune" if verb == "finetune" else "train"
+    command = [str(ROOT / "train.py"), name, path, *flags]
+    if processes == 1 and engine in ("auto", "single", "ddp"):
+        return command
+    launcher = ["-m", "accelerate.commands.launch", "--num_machines", "1", "--num_processes", str(processes)]
+    launcher += ["--mixed_precision", "no", "--dynamo_backend", "no"]
+    if engine.startswith("zero"):
+        return [*launcher, "--use_deepspeed", "--zero_stage", engine[-1], *command]
+    return [*launcher, "--multi_gpu", *command]
+
+
+def _gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def train_here(verb: str, path: str, flags: Sequence[str], recipe: Recipe) -> None:
+    """One verb in a process of a launch: earlier stages first, then train as part of whatever launched us."""
+    _earlier_stages(verb, path, flags, recipe)
+    if not has_data(verb, recipe):
+        raise UserError(f"{recipe.folder('pack') / verb}: nothing to train on; clean.inputs holds no records for {verb}")
+    from pipeline.train.stage import Task, run
+
+    folder = recipe.folder
+    task = Task(
+        verb=verb,
+        config=recipe.finetune if verb == "finetune" else recipe.pretrain,
+        model=recipe.model,
+        tokenizer=folder("tokenizer"),
+        pack=folder("pack"),
+        init=folder("pretrain") / "model" if verb == "finetune" else None,
+        output=folder(verb),
+        overwrite=recipe.overwrite,
+    )
+    if not run(task):
+        say(tell(f"{verb}: finished already, {folder(verb) / 'model'}", f"{verb}：已完成，{folder(verb) / 'model'}"))
+
+
+def _earlier_stages(verb: str, path: str, flags: Sequence[str], recipe: Recipe) -> None:
+    """Rank 0 runs what is missing, before any process group exists; the other ranks wait for the last manifest."""
+    needed = STAGES[: STAGES.index(verb)]
+    missing = [stage for stage in needed if manifest(recipe.folder(stage)) is None]
+    if int(os.environ.get("RANK", "0")) > 0:
+        for stage in needed:
+            while not (recipe.folder(stage) / MANIFEST).is_file():
+                time.sleep(0.5)
+        return
+    if missing:
+        say(tell(f"{verb}: running {', '.join(missing)} first", f"{verb}：先运行 {', '.join(missing)}"))
+        run_child(["-m", "pipeline", path, *flags, f"--until={needed[-1]}"])
+        return
+    stale = _stale_stages(recipe)
+    if stale and not recipe.overwrite:
+        raise UserError(f"{stale[0]}; `python -m pipeline {path} --until=pack` makes it again")
+
+
+# ---------------------------------------------------------------- what cannot be followed
+
+
+def _stale_stages(recipe: Recipe) -> list[str]:
+    """Finished cheap stages that the recipe, or what they read, has left behind: `folder: why`."""
+    found = []
+    for stage in ("clean", "tokenizer", "pack"):
+        folder = recipe.folder(stage)
+        known = manifest(folder)
+        if known is None:
+            continue
+        reasons = why_stale(folder, _settled(stage, recipe), _inputs_of(stage, recipe))
+        if reasons:
+            found.append(f"{folder}: {'; '.join(reasons[:3])}")
+    return found
+
+
+def _settled(stage: str, recipe: Recipe) -> dict[str, object]:
+    from utils.stage import config_json
+
+    return config_json(getattr(recipe, stage))
+
+
+def _inputs_of(stage: str, recipe: Recipe) -> dict[str, Path]:
+    if stage == "clean":
+        from pipeline.clean.stage import input_files
+
+        return input_files(recipe.clean)
+    if stage == "tokenizer":
+        return {"clean": recipe.folder("clean")}
+    return {"clean": recipe.folder("clean"), "tokenizer": recipe.folder("tokenizer")}
+
+
+def _refuse_changes(recipe: Recipe) -> None:
+    """A change that a trained model cannot follow is refused before anything is rebuilt."""
+    for verb in TRAINING:
+        folder = recipe.folder(verb)
+        if lineage.known_run(folder) is None:
+            continue
+        now = {"recipe": lineage.settled(verb, getattr(recipe, verb), recipe.model)}
+        found = lineage.changes(folder, now) + _stale_stages(recipe)
+        if found:
+            lineage.refuse(folder, found)
+
+
+def _check_model(recipe: Recipe) -> None:
+    import model
+
+    try:
+        model.family_config(recipe.model.family, recipe.model.fields)
+    except ValueError as error:
+        raise UserError(f"model: {error}") from None

@@ -1,0 +1,1 @@
+"""Clean records in, a tokenizer out: `python -m pipeline.tokenizer RECIPE`."""

@@ -1,0 +1,111 @@
+"""Contract 6: a checkpoint knows no engine.
+
+`checkpoints/step-N/` holds the fp32 masters and each moment by parameter name (safetensors), `state.json`, and
+a manifest that is written last. It appears under its name only when whole; a damaged one is skipped with a
+message and the one before it is used. Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+
+from pipeline.train.engine import Weights
+from pipeline.train.optimizers import MOMENTS
+from utils.console import UserError, warn
+from utils.stage import Json, hash_file, manifest, read_json, sync, write_json, write_manifest
+
+FOLDER = "checkpoints"
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a run stands: with the weights, all that it needs to go on as if it had never stopped."""
+
+    step: int = 0
+    consumed: int = 0
+    """Sequences: the feed's whole state."""
+    tokens: int = 0
+    """Trained tokens so far."""
+    total: int = 0
+    """Steps of the run as its horizon stood."""
+    decay_start: int = 0
+    """Where that horizon's decay began; a longer run goes on from no later step."""
+    updates: int = 0
+    """Optimizer steps: fewer than steps only where fp16 overflowed."""
+    loss_scale: float = 1.0
+    cursors: Json = field(default_factory=dict)
+    """A stream's lanes; empty for shards."""
+    wandb_id: str = ""
+
+
+def save(output: Path, state: State, weights: Weights) -> Path:
+    """Write one checkpoint; called on rank 0 alone."""
+    place = output / FOLDER / f"step-{state.step}"
+    draft = place.with_name(f".{place.name}.part")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    try:
+        save_file(weights.masters, draft / "masters.safetensors")
+        for key, values in weights.moments.items():
+            save_file(values, draft / f"{key}.safetensors")
+        write_json(draft / "state.json", dataclasses.asdict(state))
+        write_manifest(draft, "checkpoint", {}, {}, {}, ("torch", "safetensors"))
+        shutil.rmtree(place, ignore_errors=True)
+        os.replace(draft, place)
+        sync(place.parent)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return place
+
+
+def saved(output: Path) -> list[tuple[int, Path]]:
+    """Checkpoints by step, newest first."""
+    found = [(int(p.name[5:]), p) for p in (output / FOLDER).glob("step-*") if p.name[5:].isdigit()]
+    return sorted(found, reverse=True)
+
+
+def prune(output: Path, keep: int, forever: int) -> None:
+    """Keep the newest `keep`, and the one from which a longer run would go on."""
+    for step, place in saved(output)[keep:]:
+        if step != forever:
+            shutil.rmtree(place)
+
+
+def restore(output: Path, total: int) -> tuple[State, Weights] | None:
+    """The newest whole checkpoint that a run of `total` steps may go on from."""
+    for _, place in saved(output):
+        problem = _damage(place)
+        if problem:
+            warn(f"{place}: {problem}; skipped, using the one before")
+            continue
+        state = State(**read_json(place / "state.json"))
+        if state.total != total and state.step > state.decay_start:
+            continue  # it has begun to decay towards another end
+        return state, _read_weights(place, state)
+    return None
+
+
+def _damage(place: Path) -> str:
+    try:
+        known = manifest(place)
+    except UserError:
+        known = None
+    if known is None:
+        return "its manifest is missing or damaged"
+    for name, entry in known["files"].items():
+        path = place / name
+        if not path.is_file() or path.stat().st_size != entry["size"] or hash_file(path) != entry["hash"]:
+            return f"{name} is damaged"
+    return ""
+
+
+def _read_weights(place: Path, state: State) -> Weights:
+    moments = {key: load_file(place / f"{key}.safetensors") for key in MOMENTS}
+    masters = load_file(place / "masters.safetensors")
+    return Weights(masters, moments, state.updates, state.loss_scale)

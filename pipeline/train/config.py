@@ -1,0 +1,149 @@
+"""What can be chosen about training. No torch here: every command reads recipes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The architecture: its family, and the family's own config names, as in its config.json."""
+
+    REST: ClassVar[str] = "fields"
+
+    family: Literal["gpt"] = "gpt"
+    """Which folder of model/ builds it."""
+
+    fields: dict[str, Any] = field(default_factory=dict)
+    """A field of the family's config.json: hidden_size, num_hidden_layers, num_attention_heads, …"""
+
+
+@dataclass(frozen=True)
+class LaunchConfig:
+    """How `python -m pipeline` starts training. Under a launcher, the launcher's own topology holds."""
+
+    num_processes: int = 0
+    """Processes, one a GPU; 0 takes every GPU there is, or one process on the CPU."""
+
+    engine: Literal["auto", "single", "ddp", "zero1", "zero2", "zero3"] = "auto"
+    """Who keeps several processes together; auto: single for one process, ddp for more."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What pretrain and finetune have in common."""
+
+    GOES_ON: ClassVar[frozenset[str]] = frozenset(
+        {"max_steps", "max_tokens", "epochs", "micro_batch", "save_every", "eval_every", "keep", "resume", "wandb"}
+    )
+    """A run may go on with another value of these; any other change makes it another run."""
+
+    ONE_OF: ClassVar[tuple[tuple[str, ...], ...]] = (("max_steps", "max_tokens", "epochs"),)
+    """A flag that gives one of these takes the place of the recipe's."""
+
+    batch_size: int = 32
+    """Rows a step, over all processes; accumulation follows from the hardware."""
+
+    seq_len: int = 512
+    """Tokens a row."""
+
+    micro_batch: int | Literal["auto"] = "auto"
+    """Rows a process works on at once; costs memory, changes nothing else."""
+
+    mix: dict[str, float] = field(default_factory=dict)
+    """Share of the sequences that each source gives; by size if empty."""
+
+    max_steps: int | None = None
+    """How long: so many optimizer steps …"""
+
+    max_tokens: int | None = None
+    """… or so many tokens (batch_size x seq_len a step) …"""
+
+    epochs: int | None = None
+    """… or so often through the data. Exactly one of the three."""
+
+    lr: float = 1e-3
+    """Peak learning rate."""
+
+    optimizer: Literal["adamw"] = "adamw"
+    """Who takes the step."""
+
+    schedule: Literal["wsd"] = "wsd"
+    """How the learning rate moves: warm up, stay, decay."""
+
+    warmup: float = 0.02
+    """Share of the steps that warm up."""
+
+    decay: float = 0.5
+    """Share of the steps that decay, at the end."""
+
+    min_lr: float = 0.0
+    """Where the decay ends, as a share of lr."""
+
+    weight_decay: float = 0.1
+    """On matrices only."""
+
+    beta1: float = 0.9
+    """AdamW's memory of the gradient."""
+
+    beta2: float = 0.95
+    """AdamW's memory of its square."""
+
+    clip: float = 1.0
+    """Largest norm of the gradient; 0 never clips."""
+
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Of products; masters, moments, statistics and loss are fp32 in all of them."""
+
+    gradient_checkpointing: bool = False
+    """Compute activations twice instead of keeping them."""
+
+    seed: int = 0
+    """Initial weights, and the order of the data."""
+
+    save_every: int = 500
+    """Steps between checkpoints."""
+
+    eval_every: int = 0
+    """Steps between looks at held-out text; 0 looks at the end only."""
+
+    keep: int = 2
+    """Checkpoints kept; the one before the decay stays as well."""
+
+    resume: bool = True
+    """Go on from the newest checkpoint; false refuses if there is one."""
+
+    wandb: str = "yaya"
+    """Project at wandb, used only if a key or WANDB_MODE is set."""
+
+    def __post_init__(self) -> None:
+        given = [name for name in self.ONE_OF[0] if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give exactly one of max_steps, max_tokens, epochs; got {', '.join(given) or 'none'}")
+        for name in ("batch_size", "seq_len", given[0], "lr", "save_every", "keep"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} = {getattr(self, name)}; it must be above 0")
+        if self.micro_batch != "auto" and self.micro_batch <= 0:
+            raise ValueError(f"micro_batch = {self.micro_batch}; give a number above 0, or auto")
+        if self.warmup + self.decay > 1:
+            raise ValueError(f"warmup + decay = {self.warmup + self.decay:g}; together they must not exceed 1")
+
+
+@dataclass(frozen=True)
+class PretrainConfig(TrainConfig):
+    """Learn to continue text."""
+
+    epochs: int | None = None
+    """… or so often through the data. Exactly one of the three."""
+
+    stream: str = ""
+    """Read parquet, JSON lines or a hub dataset (`hf://owner/name`) as it trains, instead of packed shards."""
+
+    stream_text: str = "text"
+    """The column of the stream that holds the text."""
+
+
+@dataclass(frozen=True)
+class FinetuneConfig(TrainConfig):
+    """Learn to answer: only the assistant's words are trained."""

@@ -1,0 +1,270 @@
+"""How a step is taken, on one process or several: the only file, with `zero.py`, that knows which.
+
+A model and the moments of an earlier run come in; losses and gradient norms go out, and on request everything
+a later run needs, by parameter name (contract 6). One rule for the loss holds everywhere: the sum over trained
+tokens of the global batch divided by their count, whatever the world size and the micro-batch.
+
+Products run in the precision that the recipe resolves to; masters, moments and gradient sums are fp32. Below
+fp32 the model is a working copy of the masters, and gradients are added up outside DDP, which would round them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from pipeline.train.config import TrainConfig
+from pipeline.train.objectives.base import Batch
+from pipeline.train.optimizers import MOMENTS, adamw
+from utils.console import UserError
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+Loss = Callable[[torch.nn.Module, Batch], torch.Tensor]
+Tensors = dict[str, torch.Tensor]
+
+
+@dataclass
+class Weights:
+    """Everything a run needs of its model and optimizer, by parameter name; engine-free."""
+
+    masters: Tensors
+    moments: dict[str, Tensors]
+    updates: int
+    """Optimizer steps that the moments have seen."""
+    loss_scale: float = 1.0
+    """fp16's; 1 elsewhere."""
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What a step did, the same on every rank."""
+
+    loss: float
+    grad_norm: float
+
+
+def resolve_precision(wanted: str) -> str:
+    """`auto` as what this hardware does well; anything else as it stands."""
+    if wanted != "auto":
+        return wanted
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.get_device_capability()[0] >= 8 else "fp16"
+    return "bf16" if _cpu_multiplies_bf16() else "fp32"
+
+
+def _cpu_multiplies_bf16() -> bool:
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def check_launcher(precision: str) -> None:
+    """The recipe sets precision and accumulation; a launcher that says otherwise is refused, its default is silence."""
+    theirs = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if theirs not in ("no", precision):
+        raise UserError(
+            f"--mixed_precision {theirs} contradicts precision={precision} of the recipe; "
+            f"drop the launcher's flag, or set pretrain.precision / finetune.precision"
+        )
+    steps = os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1")
+    if steps not in ("1", "auto"):
+        raise UserError(
+            f"--gradient_accumulation_steps {steps}: accumulation follows from batch_size and micro_batch; drop the flag"
+        )
+
+
+def start(config: TrainConfig, precision: str) -> Engine:
+    """Join the launch this process belongs to, and say how its steps are taken."""
+    check_launcher(precision)
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true":
+        from pipeline.train.zero import ZeroEngine  # deepspeed is imported only where it is used
+
+        return ZeroEngine(config, precision)
+    return Engine(config, precision)
+
+
+def accelerator(cpu: bool, plugin: Any = None) -> Any:
+    """Accelerate's view of this launch. Two CPU processes talk over gloo, and must be told to."""
+    from accelerate import Accelerator
+    from accelerate.utils import InitProcessGroupKwargs
+
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    handlers = [InitProcessGroupKwargs(backend="gloo")] if several and not torch.cuda.is_available() else []
+    os.environ["ACCELERATE_MIXED_PRECISION"] = "no"  # precision is the engine's own business
+    return Accelerator(cpu=cpu, deepspeed_plugin=plugin, kwargs_handlers=handlers)
+
+
+class Engine:
+    """One process, or DDP."""
+
+    name = "single"
+
+    def __init__(self, config: TrainConfig, precision: str):
+        self.config, self.precision = config, precision
+        self.accelerator = self._join()
+        self.rank: int = self.accelerator.process_index
+        self.world: int = self.accelerator.num_processes
+        self.device: torch.device = self.accelerator.device
+        if type(self) is Engine and self.world > 1:
+            self.name = "ddp"
+        self.updates = 0
+        self.loss_scale, self._since_overflow = (2.0**14 if precision == "fp16" else 1.0), 0
+
+    def _join(self) -> Any:
+        return accelerator(cpu=not torch.cuda.is_available())  # never mps by surprise
+
+    # ------------------------------------------------------------ the model comes in
+
+    def prepare(self, model: torch.nn.Module, weights: Weights | None) -> None:
+        """Take the model over; `weights` are those of a checkpoint, or None for the model's own."""
+        model.to(self.device)
+        if weights:
+            load_masters(model, weights.masters)
+        self._copies = {}
+        if self.precision != "fp32":
+            masters = {n: p.detach().clone().float().requires_grad_() for n, p in model.named_parameters()}
+            model.to(DTYPES[self.precision])
+            self._copies = {n: p for n, p in model.named_parameters()}
+        else:
+            masters = dict(model.named_parameters())
+        self.masters: Mapping[str, torch.Tensor] = masters
+        self.optimizer = adamw(self.config, masters)
+        if weights:
+            self._restore_moments(weights)
+        self.model: torch.nn.Module = self.accelerator.prepare_model(model) if self.world > 1 else model
+
+    def _restore_moments(self, weights: Weights) -> None:
+        self.updates, self.loss_scale = weights.updates, weights.loss_scale
+        for name, master in self.masters.items():
+            state = {key: weights.moments[key][name].to(self.device).clone() for key in MOMENTS}
+            step = torch.tensor(float(weights.updates), device=self.device)
+            self.optimizer.state[master] = {"step": step, **state}
+
+    # ------------------------------------------------------------ a step
+
+    def step(self, loss_of: Loss, batches: Sequence[Batch], count: float, lr: float) -> StepResult:
+        """One optimizer step over this rank's micro-batches; `count` is the trained tokens of all ranks."""
+        self.model.train()
+        total = torch.zeros((), device=self.device, dtype=torch.float32)
+        scale = self.world / count * self.loss_scale
+        for number, batch in enumerate(batches, start=1):
+            with self._synchronises(last=number == len(batches)):
+                loss_sum = loss_of(self.model, batch)
+                (loss_sum * scale).backward()
+            total += loss_sum.detach()
+            self._collect()
+        norm = self._update(lr)
+        return StepResult(self.sum([float(total)])[0] / count, norm)
+
+    def _synchronises(self, last: bool) -> Any:
+        """DDP averages gradients in the backward pass that stands outside `no_sync`."""
+        if self.world > 1 and (self._copies or not last):
+            return self.model.no_sync()  # type: ignore[operator]
+        return nullcontext()
+
+    def _collect(self) -> None:
+        """Move a working copy's gradients into the masters', where they add up in fp32."""
+        for name, copy in self._copies.items():
+            if copy.grad is not None:
+                master = self.masters[name]
+                master.grad = copy.grad.float() if master.grad is None else master.grad.add_(copy.grad)
+                copy.grad = None
+
+    def _update(self, lr: float) -> float:
+        if self._copies and self.world > 1:
+            self._average_gradients()
+        masters = list(self.masters.values())
+        if self.loss_scale != 1.0:
+            for master in masters:
+                assert master.grad is not None
+                master.grad /= self.loss_scale
+        norm = torch.nn.utils.clip_grad_norm_(masters, self.config.clip or float("inf"), foreach=True)
+        if self.precision == "fp16" and not self._adjust_scale(bool(torch.isfinite(norm))):
+            self.optimizer.zero_grad(set_to_none=True)
+            return float(norm)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.updates += 1
+        with torch.no_grad():
+            for name, copy in self._copies.items():
+                copy.copy_(self.masters[name])
+        return float(norm)
+
+    def _average_gradients(self) -> None:
+        """One fp32 all-reduce for all gradients together, where DDP would have sent them in bf16."""
+        gradients = [master.grad for master in self.masters.values() if master.grad is not None]
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        dist.all_reduce(flat)
+        flat /= self.world
+        at = 0
+        for gradient in gradients:
+            gradient.copy_(flat[at : at + gradient.numel()].view_as(gradient))
+            at += gradient.numel()
+
+    def _adjust_scale(self, finite: bool) -> bool:
+        """fp16's loss scale: halved when a gradient overflows (that step is skipped), doubled after a good while."""
+        self._since_overflow = self._since_overflow + 1 if finite else 0
+        if not finite:
+            self.loss_scale = max(1.0, self.loss_scale / 2)
+        elif self._since_overflow % 2000 == 0:
+            self.loss_scale *= 2
+        return finite
+
+    # ------------------------------------------------------------ what goes out
+
+    def score(self, batch: Batch) -> torch.Tensor:
+        """Nats of each target of a held-out batch."""
+        self.model.eval()
+        with torch.no_grad():
+            return self.model(**batch, per_token=True).nats  # type: ignore[no-any-return]
+
+    def weights(self) -> Weights | None:
+        """Everything a later run needs, on the CPU; every rank calls, rank 0 gets it."""
+        if self.rank:
+            return None
+        masters = {name: master.detach().cpu() for name, master in self.masters.items()}
+        moments: dict[str, Tensors] = {key: {} for key in MOMENTS}
+        for name, master in self.masters.items():
+            state = self.optimizer.state.get(master, {})
+            for key in MOMENTS:
+                moments[key][name] = state[key].cpu() if key in state else torch.zeros_like(masters[name])
+        return Weights(masters, moments, self.updates, self.loss_scale)
+
+    # ------------------------------------------------------------ all ranks together
+
+    def sum(self, values: Sequence[float]) -> list[float]:
+        """The sums over all ranks."""
+        if self.world == 1:
+            return [float(v) for v in values]
+        together = torch.tensor(values, dtype=torch.float64, device=self.device)
+        dist.all_reduce(together)
+        return together.tolist()  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        """Leave the launch in good order."""
+        if self.world > 1 and dist.is_initialized():
+            dist.barrier()
+            dist.destroy_process_group()
+
+
+def load_masters(model: torch.nn.Module, masters: Tensors) -> None:
+    """Put a checkpoint's weights into a model, naming what does not fit."""
+    own = dict(model.named_parameters())
+    odd = sorted(own.keys() ^ masters.keys())
+    odd += [n for n in own.keys() & masters.keys() if own[n].shape != masters[n].shape]
+    if odd:
+        raise UserError(f"checkpoint of another model: {', '.join(odd[:3])} differ; choose another workspace=")
+    with torch.no_grad():
+        for name, parameter in own.items():
+            parameter.copy_(masters[name])

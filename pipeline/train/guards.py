@@ -1,0 +1,63 @@
+"""What may befall a run from outside: signals, a launcher that dies, a disk that fills."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from utils.console import disk_is_full, warn
+
+
+class StopRequest:
+    """Remembers the first signal that asks the run to stop; a second Ctrl-C, if meant, stops at once."""
+
+    def __init__(self) -> None:
+        self.signum, self._when = 0, 0.0
+
+    def __call__(self, signum: int, frame: object) -> None:
+        # A launcher hands on the Ctrl-C that the terminal has sent us already: that is not a second one.
+        meant = time.monotonic() - self._when > 1 and "TORCHELASTIC_RUN_ID" not in os.environ
+        if self.signum and signum == signal.SIGINT and meant:
+            raise KeyboardInterrupt
+        self.signum, self._when = self.signum or signum, time.monotonic()
+
+
+@contextmanager
+def stop_request() -> Iterator[StopRequest]:
+    """Within: SIGINT and SIGTERM are remembered, so that a step ends and a checkpoint is saved before leaving."""
+    request = StopRequest()
+    before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def die_with_launcher() -> None:
+    """A launcher killed by force leaves its workers behind; each watches its parent and follows it."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ and "YAYA_PARENT" not in os.environ:
+        return
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def survive_full_disk(what: str) -> Iterator[None]:
+    """A full disk costs a checkpoint or a line of the log, never the run."""
+    try:
+        yield
+    except Exception as error:
+        if not disk_is_full(error):
+            raise
+        warn(f"disk full: {what} was not saved; training goes on, the older checkpoint stays; free some space")

@@ -1,0 +1,80 @@
+"""What a training run was made from, and whether it may go on. No torch here: the runner asks before it rebuilds.
+
+A training folder outlives changes of its recipe, so `run.json` records the settled part of the recipe and the
+identities of what was read. A run goes on if only its horizon, micro-batch, logging or saving changed; any
+other change is refused with the difference and the two ways out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+from pipeline.train.config import ModelConfig, TrainConfig
+from utils.console import UserError, say
+from utils.stage import MANIFEST, Json, differences, hash_file, identity_of, manifest, read_json
+
+RUN = "run.json"
+
+
+def settled(verb: str, config: TrainConfig, model: ModelConfig) -> Json:
+    """The part of a recipe that a run cannot change on its way."""
+    fixed = {k: v for k, v in dataclasses.asdict(config).items() if k not in config.GOES_ON}
+    shape: Json = {} if verb == "finetune" else {"model": {"family": model.family, **model.fields}}
+    return json.loads(json.dumps(shape | {verb: fixed}))  # type: ignore[no-any-return]
+
+
+def read_from(verb: str, tokenizer: Path, pack: Path | None, init: Path | None) -> Json:
+    """The identities of what a run reads: the tokenizer, its own shards, and the weights that it begins with."""
+    inputs = {"tokenizer": _identity(tokenizer, ""), "pack": _identity(pack, f"{verb}/") if pack else None}
+    return inputs | {"init": hash_file(init / "model.safetensors") if init else None}
+
+
+def _identity(folder: Path, prefix: str) -> str:
+    known = manifest(folder)
+    if known is None:
+        raise UserError(f"{folder}: not finished (no {MANIFEST}); `python -m pipeline` makes it")
+    return identity_of({"files": {k: v for k, v in known["files"].items() if k.startswith(prefix)}})
+
+
+def check_shards(pack: Path, tokenizer: Path) -> None:
+    """Shards packed with another tokenizer would train nonsense."""
+    known = manifest(pack)
+    if known and known["inputs"].get("tokenizer", {}).get("identity") != _identity(tokenizer, ""):
+        raise UserError(f"{pack}: packed with another tokenizer than {tokenizer}; `python -m pipeline` packs it again")
+
+
+def known_run(output: Path) -> Json | None:
+    """What an earlier run in this folder recorded, or None."""
+    path = output / RUN
+    return read_json(path) if path.is_file() else None
+
+
+def changes(output: Path, now: Json) -> list[str]:
+    """How what is asked for differs from what an earlier run in this folder was; empty if it may go on."""
+    known = known_run(output)
+    if known is None:
+        return []
+    found = differences(known["recipe"], now["recipe"])
+    if "inputs" in now:
+        found += [f"{name} was made again and differs" for name, i in now["inputs"].items() if known["inputs"].get(name) != i]
+    return found
+
+
+def refuse(output: Path, found: list[str]) -> None:
+    """The two ways out of a change that a run cannot follow."""
+    raise UserError(
+        f"{output}: trained with another recipe ({'; '.join(found[:4])}); "
+        "choose another workspace=, or overwrite=True to set this run aside and train anew"
+    )
+
+
+def set_aside(output: Path) -> None:
+    """A trained model is never deleted: it moves to the next free name."""
+    number = 1
+    while (kept := output.with_name(f"{output.name}.old{number}")).exists():
+        number += 1
+    os.replace(output, kept)
+    say(f"{output}: the earlier run is kept as {kept}")

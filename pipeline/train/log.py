@@ -1,0 +1,159 @@
+"""What a run leaves to look at: metrics.jsonl always, wandb by choice, a progress bar, and report.html.
+
+`metrics.jsonl` holds one line a step; lines beyond the checkpoint that a run resumes from are removed, so the
+file tells the surviving lineage and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import netrc
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.train.checkpoints import State
+from pipeline.train.guards import survive_full_disk
+from utils.console import Meter, say, speaks, tell, warn
+from utils.stage import Json, whole
+
+METRICS = "metrics.jsonl"
+
+
+class Log:
+    """Rank 0 writes; the others keep quiet."""
+
+    def __init__(self, output: Path, verb: str, project: str, state: State, total: int, recipe: Json):
+        self.path, self.verb, self.total = output / METRICS, verb, total
+        self.wandb_id = state.wandb_id
+        self._file: Any = None
+        self._wandb: Any = None
+        if not speaks():
+            return
+        forget_beyond(self.path, state.step)
+        self._file = self.path.open("a", encoding="utf-8")
+        self._wandb = open_wandb(project, verb, output, state.wandb_id, recipe)
+        if self._wandb is not None:
+            self.wandb_id = self._wandb.id
+        self.meter = Meter(verb, total, tell("steps", "步"))
+        self.meter.done = state.step
+
+    def step(self, line: Json) -> None:
+        """One step's line."""
+        if self._file is None:
+            return
+        self._write(line)
+        note = f"loss {line['loss']:.3f}  {line['tokens_per_second']:,.0f} {tell('tokens/s', '词元/秒')}"
+        self.meter.advance(1, note)
+
+    def held_out(self, step: int, bpb: dict[str, float]) -> None:
+        """A look at held-out text."""
+        if self._file is None:
+            return
+        self._write({"step": step, "bpb": bpb})
+        say(f"  {self.verb} {tell('step', '第')} {step}: {tell('held-out bits per byte', '留出文本每字节比特')} {bpb['all']:.3f}")
+
+    def _write(self, line: Json) -> None:
+        with survive_full_disk(f"a line of {self.path}"):
+            self._file.write(json.dumps(line) + "\n")
+            self._file.flush()
+        if self._wandb is not None:
+            flat = {k: v for k, v in line.items() if not isinstance(v, dict)}
+            flat |= {f"bpb/{k}": v for k, v in line.get("bpb", {}).items()}
+            self._wandb.log(flat, step=line["step"])
+
+    def close(self) -> None:
+        """Close what is open; a run's own errors matter more than those of closing."""
+        if self._file is None:
+            return
+        self.meter.close()
+        with survive_full_disk(f"the end of {self.path}"):
+            self._file.close()
+        if self._wandb is not None:
+            self._wandb.finish(quiet=True)
+
+
+def forget_beyond(path: Path, step: int) -> None:
+    """Remove the lines of steps that no checkpoint holds."""
+    kept = [line for line in read_metrics(path) if line["step"] <= step]
+    with whole(path) as draft:
+        draft.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+
+
+def read_metrics(path: Path) -> list[Json]:
+    """A run's lines; a last line cut by a kill is not one."""
+    found = []
+    for text in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        try:
+            found.append(json.loads(text))
+        except ValueError:
+            continue
+    return found
+
+
+# ---------------------------------------------------------------- wandb, by choice
+
+
+def wants_wandb() -> bool:
+    """A key or WANDB_MODE says so; nothing else does."""
+    if os.environ.get("WANDB_MODE"):
+        return os.environ["WANDB_MODE"] != "disabled"
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    try:
+        return netrc.netrc().authenticators("api.wandb.ai") is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def open_wandb(project: str, verb: str, output: Path, run_id: str, recipe: Json) -> Any:
+    """A wandb run, or None. Never asks, never waits long: without a network it records offline."""
+    if not wants_wandb():
+        return None
+    import wandb
+
+    os.environ.setdefault("WANDB_SILENT", "true")
+    name = f"{output.parent.name}/{verb}"
+    modes = [os.environ.get("WANDB_MODE", "online"), "offline"]
+    for mode in modes:
+        try:
+            settings = wandb.Settings(init_timeout=15, login_timeout=5)
+            return wandb.init(project=project, name=name, id=run_id or None, resume="allow", dir=str(output),
+                              mode=mode, config=recipe, settings=settings)  # fmt: skip
+        except Exception as error:  # whatever keeps wandb from starting must not keep training from it
+            warn(f"wandb ({mode}): {str(error).splitlines()[0]}; {'recording offline' if mode != 'offline' else 'off'}")
+    return None
+
+
+# ---------------------------------------------------------------- what a machine can do
+
+
+def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
+    """FLOP/s of a large matrix product here and now: what MFU is a share of. A quarter of a second."""
+    size = 1024 if device.type == "cpu" else 8192
+    a = torch.randn(size, size, device=device).to(dtype)
+    best, until = 0.0, time.perf_counter() + 0.25
+    while True:
+        started = time.perf_counter()
+        for _ in range(4):
+            a @ a
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        best = max(best, 4 * 2 * size**3 / (time.perf_counter() - started))
+        if time.perf_counter() > until:
+            return best
+
+
+def memory_gb(device: torch.device) -> float:
+    """Peak memory: the GPU's if there is one, else this process's."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0.0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * (1 if os.uname().sysname == "Darwin" else 1024) / 1e9

@@ -1,0 +1,142 @@
+"""The whole of training: steps until the horizon, a line for each, checkpoints on the way.
+
+A model, a feed and an engine come in; what they know of devices, shards and files stays theirs. The state is a
+handful of integers (`checkpoints.State`), and the data at a step follows from one of them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from pipeline.train.checkpoints import State
+from pipeline.train.config import TrainConfig
+from pipeline.train.engine import Engine
+from pipeline.train.feed import Feed, Rows
+from pipeline.train.log import Log, memory_gb
+from pipeline.train.objectives.base import Batch, Objective
+from pipeline.train.schedules import learning_rate
+from utils.console import Stopped, UserError
+
+UNTRAINED = -100
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the loop works with."""
+
+    config: TrainConfig
+    engine: Engine
+    feed: Feed
+    objective: Objective
+    log: Log
+    total: int
+    micro_batch: int
+    flops_per_token: float
+    peak_flops: float
+    save: Callable[[State], None]
+    look: Callable[[State], None]
+    """Score the held-out text."""
+
+
+def train(run: Run, state: State, stop_signal: Callable[[], int]) -> State:
+    """Step until the horizon; a signal ends the step, saves, and leaves."""
+    config, engine = run.config, run.engine
+    lanes = share(config.batch_size, engine.rank, engine.world)
+    while state.step < run.total:
+        began = time.perf_counter()
+        batches = micro_batches(run.feed.rows(state.consumed, lanes), rounds(run), run.micro_batch)
+        count, asked = engine.sum([sum(trained(b) for b in batches), float(stop_signal() > 0)])
+        waited = time.perf_counter() - began
+        lr = learning_rate(config, state.step, run.total)
+        result = engine.step(run.objective.loss, [on(engine.device, b) for b in batches], max(count, 1.0), lr)
+        if not math.isfinite(result.loss):
+            raise UserError(f"step {state.step + 1}: the loss is {result.loss}; lower lr, or set precision=fp32")
+        state = after(state, run, int(count))
+        run.log.step(line(run, state, result.loss, result.grad_norm, lr, time.perf_counter() - began, waited))
+        if config.eval_every and state.step % config.eval_every == 0 and state.step < run.total:
+            run.look(state)
+        if state.step % config.save_every == 0 or state.step in (state.decay_start, run.total) or asked:
+            run.save(state)
+        if asked:
+            raise Stopped(f"saved step {state.step} of {run.total}; the same command goes on", stop_signal() or 15)
+    return state
+
+
+def after(state: State, run: Run, count: int) -> State:
+    """The state once a step is done."""
+    return dataclasses.replace(
+        state,
+        step=state.step + 1,
+        consumed=state.consumed + run.config.batch_size,
+        tokens=state.tokens + count,
+        updates=run.engine.updates,
+        loss_scale=run.engine.loss_scale,
+        wandb_id=run.log.wandb_id,
+    )
+
+
+def line(run: Run, state: State, loss: float, norm: float, lr: float, seconds: float, waited: float) -> dict[str, float]:
+    """A step's line of metrics.jsonl."""
+    tokens_per_second = run.config.batch_size * run.config.seq_len / seconds
+    return {
+        "step": state.step,
+        "loss": loss,
+        "lr": lr,
+        "grad_norm": norm,
+        "tokens": state.tokens,
+        "consumed": state.consumed,
+        "tokens_per_second": tokens_per_second,
+        "mfu": tokens_per_second * run.flops_per_token / (run.peak_flops * run.engine.world),
+        "wait": waited / seconds,
+        "memory_gb": memory_gb(run.engine.device),
+        "seconds": seconds,
+    }
+
+
+# ---------------------------------------------------------------- who works on which rows
+
+
+def share(batch_size: int, rank: int, world: int) -> range:
+    """The rows of a batch that are this rank's: neighbours, as even as they can be."""
+    each = math.ceil(batch_size / world)
+    return range(min(rank * each, batch_size), min((rank + 1) * each, batch_size))
+
+
+def rounds(run: Run) -> int:
+    """Micro-batches a step: as many on every rank, or ranks would wait for each other for ever."""
+    return math.ceil(math.ceil(run.config.batch_size / run.engine.world) / run.micro_batch)
+
+
+def micro_batches(rows: Rows, number: int, size: int) -> list[Rows]:
+    """A rank's rows in `number` pieces; where there are too few, a row that trains nothing takes the place."""
+    pieces = [cut(rows, slice(i * size, (i + 1) * size)) for i in range(number)]
+    return [piece if len(piece.targets) else idle(rows.targets.shape[1]) for piece in pieces]
+
+
+def cut(rows: Rows, part: slice) -> Rows:
+    """Some of the rows."""
+    return Rows(rows.input_ids[part], rows.targets[part], rows.position_ids[part])
+
+
+def idle(length: int) -> Rows:
+    """One row that trains no token."""
+    zeros = np.zeros((1, length), np.int64)
+    return Rows(zeros, np.full_like(zeros, UNTRAINED), np.arange(length, dtype=np.int64)[None])
+
+
+def trained(rows: Rows) -> int:
+    """How many targets of these rows are trained."""
+    return int(np.count_nonzero(rows.targets != UNTRAINED))
+
+
+def on(device: torch.device, rows: Rows) -> Batch:
+    """Rows as the tensors that the model's door takes."""
+    arrays = {"input_ids": rows.input_ids, "targets": rows.targets, "position_ids": rows.position_ids}
+    return {name: torch.from_numpy(array).to(device, non_blocking=True) for name, array in arrays.items()}

@@ -1,0 +1,102 @@
+"""In which order sequences are read: pure functions of the position, nothing to store and nothing to replay.
+
+A position (the sequences consumed so far) goes in; which source it falls to, and which of that source's sequences
+it is, come out. Both are closed-form, so that a run resumes at any position at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import xxhash
+
+from utils.console import UserError
+from utils.recipe import nearest
+
+ROUNDS = 6
+"""Of the Feistel network: four already pass for random, and these cost a few operations a sequence."""
+
+FINENESS = 1 << 30
+"""A mixture's shares are told apart down to one part in so many."""
+
+
+def permuted(indices_N: np.ndarray, size: int, key: str) -> np.ndarray:
+    """A bijection of 0 … size - 1, another one for every key, computed for these indices alone.
+
+    A Feistel network permutes the next power of two; whoever lands beyond `size` walks on along its own cycle,
+    which comes back below `size` after less than two steps on average.
+    """
+    bits = max(2, (size - 1).bit_length())
+    found_N = _feistel(indices_N.astype(np.uint64), bits, key)
+    while (beyond_N := found_N >= size).any():
+        found_N[beyond_N] = _feistel(found_N[beyond_N], bits, key)
+    return found_N.astype(np.int64)
+
+
+def _feistel(values_N: np.ndarray, bits: int, key: str) -> np.ndarray:
+    low_bits = np.uint64(bits // 2)
+    low_mask = np.uint64((1 << (bits // 2)) - 1)
+    high_mask = np.uint64((1 << (bits - bits // 2)) - 1)
+    low_N, high_N = values_N & low_mask, values_N >> low_bits
+    for turn in range(ROUNDS):
+        number = np.uint64(xxhash.xxh3_64_intdigest(f"{key}/{turn}".encode()))
+        if turn % 2:
+            high_N = high_N ^ (_scrambled(low_N ^ number) & high_mask)
+        else:
+            low_N = low_N ^ (_scrambled(high_N ^ number) & low_mask)
+    return (high_N << low_bits) | low_N
+
+
+def _scrambled(values_N: np.ndarray) -> np.ndarray:
+    """The finalizer of splitmix64."""
+    values_N = (values_N ^ (values_N >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values_N = (values_N ^ (values_N >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values_N ^ (values_N >> np.uint64(31))
+
+
+def weights(sizes: Mapping[str, int], mix: Mapping[str, float], where: str) -> dict[str, int]:
+    """How many of every so many positions fall to each source; by size without a mix, none to whom it leaves out."""
+    for name, share in mix.items():
+        if name not in sizes:
+            raise UserError(f"{where}: no source {name!r}{nearest(name, sizes)}")
+        if not share >= 0:
+            raise UserError(f"{where}: {name} has the share {share}; give a number of 0 or more")
+    if not mix:
+        return {name: size for name, size in sizes.items() if size}
+    total = sum(share for name, share in mix.items() if sizes[name])
+    if not total > 0:
+        raise UserError(
+            f"{where}: none of {', '.join(mix)} has both a share above 0 and data; give one a share"
+        )
+    return {
+        name: max(1, round(mix[name] / total * FINENESS)) for name in sizes if sizes[name] and mix.get(name)
+    }
+
+
+def assigned(positions_N: np.ndarray, shares: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """To which source each position falls, and how many earlier positions fell to the same one.
+
+    The first source takes its share of the positions, evenly spread; what is left counts as positions of its own,
+    of which the second takes its share; and so on. After every sum(shares) positions each source has had exactly
+    its share, whatever the remainders.
+    """
+    source_N = np.empty(len(positions_N), np.int64)
+    ordinal_N = np.empty(len(positions_N), np.int64)
+    waiting = np.arange(len(positions_N))
+    left_W = positions_N.astype(np.int64)
+    total = sum(shares)
+    for number, share in enumerate(shares):
+        earlier_W = _taken(left_W, share, total)
+        takes_W = _taken(left_W + 1, share, total) > earlier_W
+        source_N[waiting[takes_W]] = number
+        ordinal_N[waiting[takes_W]] = earlier_W[takes_W]
+        waiting, left_W = waiting[~takes_W], (left_W - earlier_W)[~takes_W]
+        total -= share
+    return source_N, ordinal_N
+
+
+def _taken(positions: np.ndarray, share: int, total: int) -> np.ndarray:
+    """floor(positions * share / total), in whole numbers that do not overflow."""
+    rounds, rest = np.divmod(positions, total)
+    return rounds * share + rest * share // total

@@ -1,0 +1,48 @@
+"""Masters come in; `model/` goes out: a folder that `from_pretrained` loads where nothing of Yaya is installed.
+
+It holds the weights, the model's own code, the tokenizer with its chat template, and `training.json`, which
+says what it was made from.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import torch
+from transformers import GenerationConfig, PreTrainedModel
+
+from pipeline.train.engine import Tensors, load_masters
+from utils.codec import Codec
+from utils.stage import Json, sync, write_json
+
+TOKENIZER_FILES = ("spm.model", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+
+
+def publish(model: PreTrainedModel, masters: Tensors, codec: Codec, training: Json, folder: Path) -> None:
+    """Write the folder beside its place and put it there by renaming; fp32, so that nothing is lost."""
+    draft = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(draft, ignore_errors=True)
+    try:
+        plain = model.__class__(model.config).to(torch.float32)
+        load_masters(plain, masters)
+        plain.generation_config = GenerationConfig(
+            eos_token_id=[codec.end_of_turn, codec.end_of_text],
+            pad_token_id=codec.pad,
+            bos_token_id=codec.end_of_text,
+        )
+        plain.save_pretrained(draft)
+        for name in TOKENIZER_FILES:
+            shutil.copyfile(codec.folder / name, draft / name)
+        write_json(draft / "training.json", training)
+        for path in draft.iterdir():
+            sync(path)
+        old = folder.with_name(f".{folder.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        if folder.exists():
+            os.replace(folder, old)
+        os.replace(draft, folder)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)

@@ -1,0 +1,193 @@
+"""The engine on DeepSpeed ZeRO 1, 2 and 3: the same steps, with moments, gradients and weights spread over ranks.
+
+`ds_config.json` (or `--zero_stage`) chooses the stage; precision, clipping and accumulation come from the
+recipe alone. DeepSpeed's own files are never read or written: weights and moments go in and out parameter by
+parameter. The order in `prepare` matters: weights into the model before DeepSpeed sees it, flat state made by
+hand, links renewed, then masters (which a bf16 start has rounded) and moments set.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.train.config import TrainConfig
+from pipeline.train.engine import Engine, Loss, StepResult, Tensors, Weights, accelerator, load_masters
+from pipeline.train.objectives.base import Batch
+from pipeline.train.optimizers import MOMENTS, adamw
+from utils.console import UserError, say, tell
+
+DEFAULT_CONFIG = "ds_config.json"
+
+
+def deepspeed_config(config: TrainConfig, precision: str, world: int) -> dict[str, Any]:
+    """`ds_config.json` with every "auto" filled in from the recipe; a value that contradicts it is refused."""
+    path = os.environ.get("ACCELERATE_DEEPSPEED_CONFIG_FILE") or DEFAULT_CONFIG
+    try:
+        values = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; name it in the launcher's deepspeed_config_file") from None
+    except ValueError as error:
+        raise UserError(f"{path}: not valid JSON ({error}); mend it") from None
+    if "ACCELERATE_DEEPSPEED_CONFIG_FILE" not in os.environ:
+        values.setdefault("zero_optimization", {})["stage"] = int(os.environ["ACCELERATE_DEEPSPEED_ZERO_STAGE"])
+    micro = max(1, -(-config.batch_size // world))  # only a label: micro-batches are the loop's business
+    settled = {
+        "train_micro_batch_size_per_gpu": micro,
+        "train_batch_size": micro * world,
+        "gradient_accumulation_steps": 1,
+        "gradient_clipping": config.clip,
+        "bf16": {"enabled": precision == "bf16"},
+        "fp16": {"enabled": False},
+    }
+    for name, ours in settled.items():
+        theirs = values.get(name, "auto")
+        if theirs not in ("auto", {"enabled": "auto"}, ours):
+            raise UserError(f"{path}: {name} = {json.dumps(theirs)} contradicts the recipe; write \"auto\" there")
+        values[name] = ours
+    if "optimizer" in values or "scheduler" in values:
+        raise UserError(f"{path}: optimizer and scheduler belong to the recipe; remove them there")
+    fixed = {
+        "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,
+        "steps_per_print": 1 << 30,
+    }
+    if precision == "bf16":  # sums and messages in fp32, as on every other engine
+        fixed |= {"data_types": {"grad_accum_dtype": "fp32"}, "communication_data_type": "fp32"}
+    return values | fixed
+
+
+class ZeroEngine(Engine):
+    """DeepSpeed ZeRO."""
+
+    def __init__(self, config: TrainConfig, precision: str):
+        if precision == "fp16":
+            raise UserError("precision=fp16 is not offered under DeepSpeed; use fp32, or the ddp engine")
+        super().__init__(config, precision)
+        self.name = f"zero{self.stage}"
+
+    def _join(self) -> Any:
+        from accelerate import DeepSpeedPlugin
+
+        world = int(os.environ.get("WORLD_SIZE", "1"))
+        values = deepspeed_config(self.config, self.precision, world)
+        self.stage: int = values.get("zero_optimization", {}).get("stage", 0)
+        if self.stage not in (1, 2, 3):
+            raise UserError(f"zero_optimization.stage = {self.stage} in {DEFAULT_CONFIG}; it must be 1, 2 or 3")
+        if not torch.cuda.is_available():
+            say(tell("deepspeed on CPU: the first run compiles a small operator (half a minute)",
+                     "在 CPU 上使用 DeepSpeed：首次运行需编译一个小算子（约半分钟）"))  # fmt: skip
+        return accelerator(cpu=False, plugin=DeepSpeedPlugin(hf_ds_config=values))
+
+    # ------------------------------------------------------------ the model comes in
+
+    def prepare(self, model: torch.nn.Module, weights: Weights | None) -> None:
+        """See the module's first paragraph for the order, each part of which was found necessary."""
+        if weights:
+            load_masters(model, weights.masters)
+        masters = {name: p.detach().clone().float() for name, p in model.named_parameters()}
+        model.to(self.device)
+        self.names = [name for name, _ in model.named_parameters()]
+        optimizer = adamw(self.config, dict(model.named_parameters()))
+        self.model, _ = self.accelerator.prepare(model, optimizer)
+        self.zero = self.model.optimizer  # type: ignore[union-attr]
+        self.optimizer = self.zero.optimizer
+        self._copies = {}
+        if weights:
+            self.updates = weights.updates
+        self._make_flat_state(self.updates)
+        self._set(None, masters)
+        if weights:
+            for key in MOMENTS:
+                self._set(key, weights.moments[key])
+
+    def _flat_masters(self) -> list[torch.Tensor]:
+        """The flat fp32 tensors that this rank's optimizer steps on; three optimizers, three names."""
+        if self.stage == 3:
+            return list(self.zero.fp32_partitioned_groups_flat)
+        if type(self.zero).__name__ == "BF16_Optimizer":  # what DeepSpeed takes for stage 1 in bf16
+            return list(self.zero.fp32_groups_flat_partition)
+        return list(self.zero.single_partition_of_fp32_groups)
+
+    def _make_flat_state(self, updates: int) -> None:
+        for flat in self._flat_masters():
+            step = torch.tensor(float(updates), device=flat.device)
+            self.optimizer.state[flat] = {"step": step, **{key: torch.zeros_like(flat) for key in MOMENTS}}
+        if self.stage < 3:  # with two parameter groups DeepSpeed links only the first by itself
+            self.zero._hp_optimizer_states_linked = False
+            self.zero._lazy_init_hp_params_optimizer_state()
+
+    def _parameters(self) -> list[tuple[str, torch.nn.Parameter]]:
+        return list(self.model.module.named_parameters())  # type: ignore[union-attr]
+
+    def _set(self, key: str | None, values: Tensors) -> None:
+        """Write masters (key None) or a moment of every parameter; each rank writes the part it holds."""
+        from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
+
+        for name, parameter in self._parameters():
+            value = values[name].to(self.device)
+            if self.stage == 3:
+                self._set_partition(parameter, value, key)
+            elif key is None:
+                safe_set_full_fp32_param(parameter, value)
+            else:
+                safe_set_full_optimizer_state(parameter, value, key)
+
+    def _set_partition(self, parameter: Any, value: torch.Tensor, key: str | None) -> None:
+        """ZeRO-3's own setters fail where a size does not divide by the world: write the padded partition."""
+        from deepspeed.utils import safe_set_local_fp32_param, safe_set_local_optimizer_state
+
+        size = parameter.ds_tensor.numel()
+        padded = torch.zeros(size * self.world, device=value.device, dtype=torch.float32)
+        padded[: value.numel()] = value.flatten()
+        mine = padded[size * self.rank : size * (self.rank + 1)]
+        if key is None:
+            safe_set_local_fp32_param(parameter, mine)
+        else:
+            safe_set_local_optimizer_state(parameter, mine, key)
+
+    # ------------------------------------------------------------ a step
+
+    def step(self, loss_of: Loss, batches: Sequence[Batch], count: float, lr: float) -> StepResult:
+        """As everywhere: summed losses over the global count; DeepSpeed averages over ranks, hence times world."""
+        engine: Any = self.model
+        engine.train()
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        total = torch.zeros((), device=self.device, dtype=torch.float32)
+        for number, batch in enumerate(batches, start=1):
+            engine.set_gradient_accumulation_boundary(number == len(batches))
+            loss_sum = loss_of(engine, batch)
+            engine.backward(loss_sum * (self.world / count), scale_wrt_gas=False)
+            total += loss_sum.detach()
+        engine.step()
+        self.updates += 1
+        norm = engine.get_global_grad_norm()
+        return StepResult(self.sum([float(total)])[0] / count, float(norm))
+
+    # ------------------------------------------------------------ what goes out
+
+    def weights(self) -> Weights | None:
+        """Gathered parameter by parameter: every rank takes part, rank 0 keeps."""
+        from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
+
+        masters: Tensors = {}
+        moments: dict[str, Tensors] = {key: {} for key in MOMENTS}
+        for name, parameter in self._parameters():
+            master = safe_get_full_fp32_param(parameter)
+            states = {key: safe_get_full_optimizer_state(parameter, key) for key in MOMENTS}
+            if self.rank == 0:
+                masters[name] = _copied(master, parameter)
+                for key, value in states.items():
+                    moments[key][name] = _copied(value, parameter)
+        return Weights(masters, moments, self.updates) if self.rank == 0 else None
+
+
+def _copied(value: torch.Tensor, parameter: Any) -> torch.Tensor:
+    shape = getattr(parameter, "ds_shape", parameter.shape)
+    return value.detach().float().cpu().clone().view(shape)

@@ -1,0 +1,358 @@
+"""Every reader on what people really have; the sniffer; and what one bad record does to the others."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.clean.config import CleanConfig, Input
+from pipeline.clean.corpora.plain_text import cut
+from pipeline.clean.encodings import detect_encoding
+from pipeline.clean.inputs import expand
+from pipeline.clean.protocol import Found, Item, Sample, Unreadable
+from pipeline.clean.readers import choose, readers
+from utils.console import UserError
+
+ENCODINGS = ["utf-8", "utf-8-sig", "gb18030", "utf-16"]
+
+
+def read(path: Path, reader: str = "auto", **config: Any) -> list[Item]:
+    sample = Sample(path)
+    return list(readers()[choose(sample, reader)].read(sample, CleanConfig(**config)))
+
+
+def pairs(items: list[Item]) -> list[tuple[str, ...]]:
+    return [tuple(m["content"] for m in item.messages or []) for item in items if isinstance(item, Found)]
+
+
+def bad(items: list[Item]) -> list[Unreadable]:
+    return [item for item in items if isinstance(item, Unreadable)]
+
+
+def write(path: Path, text: str, encoding: str = "utf-8") -> Path:
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+def dump(path: Path, values: list[Any], as_list: bool) -> Path:
+    lines = [json.dumps(value, ensure_ascii=False) for value in values]
+    return write(path, "[\n" + ",\n".join(lines) + "\n]\n" if as_list else "\n".join(lines) + "\n")
+
+
+# ---------------------------------------------------------------- tables
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
+def test_csv(tmp_path: Path, encoding: str, ends: str) -> None:
+    text = 'Question,answer,来源\n你好,"你好呀，\n第二行，说""好""",网\n12.5米有多长？,很长。,\n'
+    path = write(tmp_path / "a.csv", text.replace("\n", ends), encoding)
+    assert choose(Sample(path), "auto") == "csv_pairs"
+    items = read(path)
+    second = f'你好呀，{ends}第二行，说"好"'
+    assert pairs(items) == [("你好", second), ("12.5米有多长？", "很长。")]
+    assert [item.meta for item in items if isinstance(item, Found)] == [{"来源": "网"}, {}]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize(
+    "header",
+    ["question|answer", "input_text|target_text", "问题|回答", "prompt|response", "ask|answer", "instruction|output",
+     " Input Text |TARGET-TEXT", "id|Question|Answer"],
+)  # fmt: skip
+def test_csv_headers_and_delimiters(tmp_path: Path, header: str, delimiter: str) -> None:
+    row = "问，；问|答,答;" if header.count("|") == 1 else "7|问，；问|答,答;"
+    cells = ['"' + cell + '"' for cell in row.split("|")]
+    path = write(tmp_path / "a.csv", header.replace("|", delimiter) + "\n" + delimiter.join(cells) + "\n")
+    assert pairs(read(path)) == [("问，；问", "答,答;")]
+
+
+def test_csv_of_texts(tmp_path: Path) -> None:
+    assert read(write(tmp_path / "a.csv", "text,url\n一段文字,u\n")) == [Found(text="一段文字", meta={"url": "u"})]
+
+
+def test_csv_instruction_with_input(tmp_path: Path) -> None:
+    assert pairs(read(write(tmp_path / "a.csv", "instruction,input,output\n翻译,hello,你好\n说,,好\n"))) == [
+        ("翻译\nhello", "你好"),
+        ("说", "好"),
+    ]
+
+
+def test_csv_without_a_header(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"a\.csv: columns 你好, 你好呀; understood are question/answer, .*问题/回答"):
+        read(write(tmp_path / "a.csv", "你好,你好呀\n在吗,在的\n"))
+
+
+def test_csv_bad_rows_do_not_hurt_their_neighbours(tmp_path: Path) -> None:
+    rows = ["question,answer", "一,甲", '二,"没有关上的引号', "三,丙", "四", 'Hi,Hello, friend', "五,戊", "六,己,,"]
+    items = read(write(tmp_path / "a.csv", "\n".join(rows) + "\n"))
+    assert pairs(items) == [("一", "甲"), ("三", "丙"), ("五", "戊"), ("六", "己")]
+    assert [item.excerpt.strip() for item in bad(items)] == ['二,"没有关上的引号', "四", "Hi,Hello, friend"]
+    assert bad(items)[1].reason == "1 columns where the header has 2"
+
+
+def test_csv_a_quote_never_closed_costs_one_row_of_many(tmp_path: Path) -> None:
+    rows = ["question,answer", '一,"甲', *(f"问{n},答{n}" for n in range(3000))]
+    items = read(write(tmp_path / "a.csv", "\n".join(rows)))
+    assert len(pairs(items)) == 3000 and len(bad(items)) == 1
+
+
+def test_csv_one_bad_byte(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes("question,answer\n你好啊，今天好吗,很好\n坏".encode() + b"\xff\xfe" + "字,坏\n最后,好\n".encode())
+    items = read(path)
+    assert pairs(items) == [("你好啊，今天好吗", "很好"), ("最后", "好")]
+    assert [item.reason for item in bad(items)] == ["bytes that are not utf-8"]
+
+
+def test_encoding_is_told_by_the_first_text_beyond_ascii(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"question,answer\n" + b"hello,hi there\n" * 40_000 + "你好,你好呀".encode("gb18030"))
+    assert detect_encoding(path) == "gb18030"
+
+
+# ---------------------------------------------------------------- JSON
+
+
+@pytest.mark.parametrize("as_list", [True, False])
+def test_alpaca(tmp_path: Path, as_list: bool) -> None:
+    values = [
+        {"instruction": "翻译", "input": "hello", "output": "你好", "id": 7},
+        {"instruction": "说", "input": "", "output": ["好", "不好"]},
+        {"instruction": "说", "output": None},
+        {"instruction": "说", "output": {"a": 1}},
+        {"instruction": "少一个"},
+    ]
+    path = dump(tmp_path / "a.json", values, as_list)
+    assert choose(Sample(path), "auto") == "alpaca"
+    items = read(path)
+    assert pairs(items) == [("翻译\nhello", "你好"), ("说", "好"), ("说", "")]
+    assert [item.reason for item in bad(items)] == ["output holds a dict, not text", "no instruction and output"]
+    assert isinstance(items[0], Found) and items[0].meta == {"id": 7}
+
+
+@pytest.mark.parametrize("as_list", [True, False])
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [("question", "answer"), ("prompt", "response"), ("input", "target"), ("query", "response"), ("问题", "回答")],
+)
+def test_json_pairs(tmp_path: Path, question: str, answer: str, as_list: bool) -> None:
+    path = dump(tmp_path / "a.json", [{question: "问", answer: "答"}, {"x": 1}], as_list)
+    assert choose(Sample(path), "auto") == "json_pairs"
+    assert pairs(read(path)) == [("问", "答")]
+    assert len(bad(read(path))) == 1
+
+
+@pytest.mark.parametrize("as_list", [True, False])
+def test_json_text(tmp_path: Path, as_list: bool) -> None:
+    path = dump(tmp_path / "a.jsonl", [{"text": "一\n二", "url": "u"}, {"text": 3}, "x"], as_list)
+    assert choose(Sample(path), "auto") == "json_text"
+    items = read(path)
+    assert items[0] == Found(text="一\n二", meta={"url": "u"})
+    assert len(bad(items)) == 2
+
+
+def test_gb18030_json(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", '{"text": "从前有座山"}\n', "gb18030")
+    assert read(path) == [Found(text="从前有座山")]
+
+
+def test_damaged_json_lines(tmp_path: Path) -> None:
+    items = read(write(tmp_path / "a.jsonl", '{"text": "一"}\n{"text": "二"\n\n{"text": "三"}\n[[[[\n{"text": "四\\ud83d"}'))
+    assert [item.text for item in items if isinstance(item, Found)] == ["一", "三", "四\ud83d"]
+    assert [item.excerpt for item in bad(items)] == ['{"text": "二"', "[[[["]
+    assert bad(items)[0].reason.startswith("not JSON: Expecting ',' delimiter")
+
+
+def test_damaged_json_list(tmp_path: Path) -> None:
+    """Far behind the first piece that is read, and cut short at the end."""
+    values = [json.dumps({"text": f"第{n}篇" + "长" * 200}, ensure_ascii=False) for n in range(500)]
+    values[300] = values[300].replace('": "', '": ')
+    whole = write(tmp_path / "a.json", "[" + ",\n ".join(values) + "]")
+    items = read(whole)
+    assert len(items) == 500 and [i for i, item in enumerate(items) if isinstance(item, Unreadable)] == [300]
+    short = write(tmp_path / "b.json", "[" + ",\n ".join(values)[:-20])
+    items = read(short)
+    assert [i for i, item in enumerate(items) if isinstance(item, Unreadable)][:2] == [300, 499]
+    assert any("cut short" in item.reason for item in bad(items))
+
+
+def test_a_long_record_in_a_list(tmp_path: Path) -> None:
+    path = dump(tmp_path / "a.json", [{"text": "长" * 1_000_000}, {"text": "短"}], True)
+    assert [len(item.text or "") for item in read(path) if isinstance(item, Found)] == [1_000_000, 1]
+
+
+@pytest.mark.parametrize("as_list", [True, False])
+def test_conversations(tmp_path: Path, as_list: bool) -> None:
+    values = [
+        {
+            "conversations": [
+                {"role": "system", "content": "听话", "tools": '[{"name": "f"}]'},
+                {"role": "user", "content": "算"},
+                {"role": "assistant", "content": "", "reasoning_content": "想", "tool_calls": '[{"name":"f","arguments":{"x":1}}]'},
+                {"role": "tool", "content": "2"},
+                {"role": "assistant", "content": "是 2"},
+                {"role": "user", "content": "没有回答的"},
+            ],
+            "id": 9,
+        },
+        {"conversations": [{"from": "human", "value": "你好"}, {"from": "gpt", "value": "你好呀"}], "system": "友好"},
+        {"conversations": [{"from": "gpt", "value": "先说"}, {"from": "human", "value": "后说"}]},
+        {"conversations": [{"from": "human", "value": "只问"}]},
+        {"conversations": "不是列表"},
+        {"conversations": [{"from": "alien", "value": "哔"}]},
+        {"conversations": [{"from": "human", "value": 3}]},
+    ]
+    path = dump(tmp_path / "a.jsonl", values, as_list)
+    assert choose(Sample(path), "auto") == "conversations"
+    items = read(path)
+    first = items[0]
+    assert isinstance(first, Found) and first.messages is not None and first.tools is not None
+    assert [m["role"] for m in first.messages] == ["system", "user", "assistant", "tool", "assistant"]
+    assert first.messages[2]["reasoning"] == "想"
+    assert json.loads(first.messages[2]["tool_calls"]) == [{"name": "f", "arguments": {"x": 1}}]
+    assert json.loads(first.tools) == [{"name": "f"}]
+    assert first.meta == {"id": 9}
+    assert pairs(items)[1] == ("友好", "你好", "你好呀")
+    assert [item.reason for item in bad(items)] == [
+        "assistant turn at the beginning",
+        "no assistant turn",
+        "no list of turns under conversations or messages or conversation",
+        "unknown role 'alien'",
+        "the content of a turn is a int, not text",
+    ]
+
+
+def test_sharegpt_function_calls(tmp_path: Path) -> None:
+    turns = [
+        {"from": "human", "value": "开张发票"},
+        {"from": "function_call", "value": '{"name": "invoice", "arguments": "{\\"n\\": 2}"}'},
+        {"from": "observation", "value": '{"id": 1}'},
+        {"from": "gpt", "value": "好了"},
+    ]
+    (item,) = read(dump(tmp_path / "a.json", [{"conversations": turns, "tools": '[{"name": "invoice"}]'}], True))
+    assert isinstance(item, Found) and item.messages is not None
+    assert [m["role"] for m in item.messages] == ["user", "assistant", "tool", "assistant"]
+    assert json.loads(item.messages[1]["tool_calls"]) == [{"name": "invoice", "arguments": {"n": 2}}]
+
+
+# ---------------------------------------------------------------- parquet, plain text
+
+
+def test_parquet(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    table = {"INSTRUCTION": ["问", "空"], "RESPONSE": ["答", None], "METADATA": ['{"a": 1}', None]}
+    pq.write_table(pa.table(table), path)
+    assert choose(Sample(path), "auto") == "parquet_rows"
+    assert pairs(read(path)) == [("问", "答"), ("空", "")]
+    pq.write_table(pa.table({"text": ["文"]}), path)
+    assert read(path) == [Found(text="文")]
+    turns = [{"role": "user", "content": "问"}, {"role": "assistant", "content": "答"}]
+    pq.write_table(pa.table({"messages": [turns]}), path)
+    assert pairs(read(path)) == [("问", "答")]
+    pq.write_table(pa.table({"a": [1], "b": [2]}), path)
+    with pytest.raises(UserError, match="columns a, b; understood are"):
+        read(path)
+
+
+def test_damaged_parquet(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": ["文"] * 1000}), path)
+    path.write_bytes(path.read_bytes()[:-30])
+    (item,) = read(path)
+    assert isinstance(item, Unreadable) and "damaged parquet" in item.reason
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_plain_text(tmp_path: Path, encoding: str) -> None:
+    path = write(tmp_path / "a.txt", "题目\r\n第一段。\r\n\r\n \r\n第二篇。\r\n\r\n\r\n", encoding)
+    assert [item.text for item in read(path) if isinstance(item, Found)] == ["题目\n第一段。\n", "第二篇。\n"]
+
+
+def test_plain_text_without_blank_lines_is_one_document(tmp_path: Path) -> None:
+    assert len(read(write(tmp_path / "a.txt", "一\n二\n三"))) == 1
+
+
+def test_long_documents_are_cut_at_line_ends_not_dropped(tmp_path: Path) -> None:
+    lines = [f"第{n}行。" + "字" * 20 + "\n" for n in range(100)]
+    items = read(write(tmp_path / "a.txt", "".join(lines) + "\n另一篇"), max_chars=100)
+    found = [item for item in items if isinstance(item, Found)]
+    assert "".join(item.text or "" for item in found) == "".join(lines) + "另一篇"
+    assert all(len(item.text or "") <= 100 and (item.text or "").endswith("\n") for item in found[:-1])
+    assert len({item.siblings for item in found[:-1]}) == 1 and found[-1].siblings == ""
+
+
+def test_cut_a_line_without_ends() -> None:
+    assert cut("一二。三四。五六", 4) == ["一二。", "三四。", "五六"]
+    assert cut("一" * 10, 4) == ["一一一一", "一一一一", "一一"]
+
+
+# ---------------------------------------------------------------- the sniffer
+
+
+def test_unknown_files_are_described(tmp_path: Path) -> None:
+    for name, text, looks in [
+        ("a.json", '[{"riddle": "x", "reply": "y"}]', "JSON with keys riddle, reply"),
+        ("dpo.json", '[{"conversations": [], "chosen": {}, "rejected": {}}]', "JSON with keys conversations, chosen, rejected"),
+        ("a.bin", "\0\1\2", "a binary file"),
+        ("a.md", "# 标题", "utf-8 text that begins with '# 标题'"),
+        ("b.json", "[1, 2", "damaged JSON, or JSON whose records are not objects"),
+    ]:
+        with pytest.raises(UserError) as told:
+            choose(Sample(write(tmp_path / name, text)), "auto")
+        assert looks in str(told.value) and "alpaca: JSON list" in str(told.value)
+
+
+def test_a_reader_can_be_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "notes.md", "# 标题\n\n一段")
+    assert len(read(path, "plain_text")) == 2
+    with pytest.raises(UserError, match="unknown reader alpacca; did you mean alpaca?"):
+        choose(Sample(path), "alpacca")
+
+
+def test_every_reader_is_found() -> None:
+    assert set(readers()) == {"alpaca", "conversations", "csv_pairs", "json_pairs", "json_text", "parquet_rows", "plain_text"}
+    assert all(reader.ABOUT for reader in readers().values())
+
+
+# ---------------------------------------------------------------- inputs as typed
+
+
+def test_expand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("raw/b.txt", "raw/a.txt", "raw/deep/a.txt", "raw/.hidden/c.txt", "raw/readme.md"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        write(Path(name), "文")
+    folder = expand([Input("raw")])
+    assert [(raw.name, raw.source, raw.label) for raw in folder] == [
+        ("raw/a.txt", "raw", "raw/a.txt"),
+        ("raw/b.txt", "raw", "b.txt"),
+        ("raw/deep/a.txt", "raw", "raw/deep/a.txt"),
+    ]
+    by_glob = expand([Input("raw/*.txt"), Input("raw/b.txt")])
+    assert [(raw.name, raw.source, raw.reader) for raw in by_glob] == [
+        ("raw/a.txt", "a", "plain_text"),
+        ("raw/b.txt", "b", "plain_text"),
+    ]
+    assert expand([Input("raw/a.txt", source="我的 语料/1")])[0].source == "我的_语料_1"
+    assert expand([Input(str(tmp_path / "raw" / "a.txt"))])[0].name == (tmp_path / "raw" / "a.txt").as_posix()
+
+
+def test_expand_names_what_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    write(tmp_path / "a.txt", "文")
+    for inputs, said in [
+        ([], "clean.inputs is empty; name a corpus"),
+        ([Input("no/such.csv")], "no/such.csv: nothing there"),
+        ([Input("no/*.csv")], r"no/\*.csv: nothing there"),
+        ([Input(str(tmp_path / "empty"))], "no file in this folder can be read"),
+        ([Input("hf://owner/name")], "pretrain.stream=hf://owner/name"),
+        ([Input(str(tmp_path / "a.txt"), reader="txt")], "unknown reader txt; "),
+    ]:
+        with pytest.raises(UserError, match=said):
+            expand(inputs)

@@ -1,0 +1,104 @@
+"""What several test folders share: a tokenizer small enough to train in a test run."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+import sentencepiece
+
+from utils.chat import MARKS
+from utils.codec import SPM, Codec
+from utils.stage import write_manifest
+
+LINES = (
+    "今天天气很好，我们去公园散步。",
+    "你好！我叫牙牙，很高兴认识你。",
+    "The quick brown fox jumps over the lazy dog.",
+    "水在零度结冰，在一百度沸腾。",
+    "system user assistant tool\n",
+)
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished tokenizer folder of a few hundred pieces."""
+    folder = tmp_path_factory.mktemp("tiny") / "tokenizer"
+    folder.mkdir()
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.Train(
+        sentence_iterator=iter(LINES * 20),
+        model_writer=model,
+        vocab_size=420,
+        hard_vocab_limit=False,
+        model_type="bpe",
+        byte_fallback=True,
+        split_digits=True,
+        normalization_rule_name="identity",
+        add_dummy_prefix=False,
+        remove_extra_whitespaces=False,
+        allow_whitespace_only_pieces=True,
+        control_symbols=list(MARKS),
+        bos_id=-1,
+        eos_id=-1,
+        pad_id=-1,
+        minloglevel=2,
+    )
+    (folder / SPM).write_bytes(model.getvalue())
+    write_manifest(folder, "tokenizer", {}, {}, {}, ("sentencepiece",))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def codec(tiny_tokenizer: Path) -> Codec:
+    return Codec(tiny_tokenizer)
+
+
+TAUGHT = {
+    "你好！": "你好！我叫牙牙。",
+    "天气好吗？": "今天天气很好，我们去公园散步。🌱",
+    "Who are you?": "The quick brown fox.",
+    "水？": "水在零度结冰，在一百度沸腾。",
+}
+"""What `taught_model` answers, by heart."""
+
+
+@pytest.fixture(scope="session")
+def taught_model(tiny_tokenizer: Path, codec: Codec, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder as training publishes it, of a model that knows TAUGHT: a few seconds of one core."""
+    import torch
+
+    import model as families
+    from utils.chat import conversation
+    from utils.stage import write_json
+
+    torch.manual_seed(0)
+    shape = {
+        "hidden_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "max_position_embeddings": 128,
+    }
+    net = families.build(families.family_config("gpt", shape | {"vocab_size": codec.vocab_size}))
+    rows = []
+    for question, answer in TAUGHT.items():
+        said = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+        ids, spans = codec.encode_segments(conversation(said))
+        trained = {i for start, end in spans for i in range(start, end)}
+        rows.append((ids.tolist(), [t if i in trained else -100 for i, t in enumerate(ids.tolist())]))
+    length = max(len(ids) for ids, _ in rows)
+    ids_RT = torch.tensor([ids + [codec.pad] * (length - len(ids)) for ids, _ in rows])
+    labels_RT = torch.tensor([labels + [-100] * (length - len(labels)) for _, labels in rows])
+    optimizer = torch.optim.AdamW(net.parameters(), lr=5e-3)
+    for _ in range(80):
+        optimizer.zero_grad()
+        loss = net(input_ids=ids_RT, labels=labels_RT).loss
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.02
+    folder = tmp_path_factory.mktemp("taught") / "model"
+    net.save_pretrained(folder)
+    (folder / SPM).write_bytes((tiny_tokenizer / SPM).read_bytes())
+    write_json(folder / "training.json", {"verb": "finetune"})
+    return folder

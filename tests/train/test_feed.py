@@ -1,0 +1,380 @@
+"""Order, packing and binning: properties that hold for any lengths, mixtures and world sizes."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.train.bins import best_fit, cut_at_turns
+from pipeline.train.feed import BinnedDialogues, Rows, ShardFeed, Verb, batches, held_out
+from pipeline.train.order import assigned, permuted, weights
+from utils.chat import END_OF_TEXT, MARK_IDS, PAD, TURN
+from utils.console import UserError
+from utils.shards import shard_writer, sources
+from utils.stage import write_manifest
+
+EDGE, OPENS, PADDING = MARK_IDS[END_OF_TEXT], MARK_IDS[TURN], MARK_IDS[PAD]
+UNTRAINED = -100
+VOCABULARY = 65_000
+Dialogue = list[tuple[int, bool]]  # turns: (tokens, trained?)
+
+
+def write_pack(folder: Path, shards: dict[str, list[tuple[list[int], list[tuple[int, int]] | None]]]) -> Path:
+    counts = {}
+    for name, documents in shards.items():
+        with shard_writer(folder / name, VOCABULARY, np.dtype(np.uint16)) as writer:
+            for index, (tokens, spans) in enumerate(documents):
+                writer.add(str(index), np.array(tokens, np.uint16), spans, len(tokens))
+        counts[name] = {"documents": writer.documents, "tokens": writer.tokens}
+    write_manifest(folder, "pack", {}, {}, {"vocab_size": VOCABULARY, "shards": counts}, ("pyarrow",))
+    return folder
+
+
+def text(lengths: list[int], first: int) -> list[tuple[list[int], None]]:
+    """Documents whose tokens are all different, so that a lost or doubled one is seen."""
+    documents = []
+    for length in lengths:
+        documents.append(([EDGE, *range(first, first + length)], None))
+        first += length
+    return documents
+
+
+def dialogue(turns: Dialogue, first: int) -> tuple[list[int], list[tuple[int, int]]]:
+    tokens: list[int] = []
+    spans = []
+    for length, trained in turns:
+        tokens += [OPENS, *range(first, first + length - 1)]
+        first += length - 1
+        if trained:
+            spans.append((len(tokens) - length + 1, len(tokens)))
+    return tokens, spans
+
+
+def dialogues(shapes: list[Dialogue], first: int = 100) -> list[tuple[list[int], list[tuple[int, int]]]]:
+    made = []
+    for turns in shapes:
+        made.append(dialogue(turns, first))
+        first += sum(length - 1 for length, _ in turns)
+    return made
+
+
+@contextmanager
+def temporary() -> Iterator[Path]:
+    """A folder for one example: hypothesis runs many within one test's tmp_path."""
+    folder = Path(tempfile.mkdtemp())
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+def text_feed(
+    folder: Path,
+    sizes: dict[str, list[int]],
+    seq_len: int,
+    seed: int = 0,
+    mix: dict[str, float] | None = None,
+):
+    shards, first = {}, 100
+    for name, lengths in sizes.items():
+        middle = len(lengths) // 2  # two shards a source: its documents run on across them
+        for number, some in enumerate((lengths[:middle], lengths[middle:])):
+            shards[f"pretrain/train/{name}-{number:05d}.arrow"] = text(some, first)
+            first += sum(some)
+    return ShardFeed(write_pack(folder, shards), "pretrain", seq_len, seed, mix or {}, folder / "cache")
+
+
+def epoch(feed: ShardFeed) -> Rows:
+    return feed.rows(0, range(feed.sequences))
+
+
+def check_positions(rows: Rows) -> None:
+    """A row starts at 0; from there a position goes up by one or starts again."""
+    position_ids = rows.position_ids
+    assert (position_ids[:, 0] == 0).all()
+    assert ((position_ids[:, 1:] == position_ids[:, :-1] + 1) | (position_ids[:, 1:] == 0)).all()
+
+
+lengths = st.lists(st.integers(0, 30), min_size=1, max_size=12)
+corpora = st.dictionaries(st.sampled_from(["wiki", "web", "books"]), lengths, min_size=1)
+
+
+# ---------------------------------------------------------------- order
+
+
+@given(st.integers(1, 3000), st.text(max_size=5))
+@settings(max_examples=60, deadline=None)
+def test_permutation_is_a_bijection(size: int, key: str):
+    assert sorted(permuted(np.arange(size), size, key).tolist()) == list(range(size))
+
+
+def test_permutation_is_seekable_and_depends_on_its_key():
+    size = 10**12 + 7
+    some = np.array([0, 1, 5, size - 1])
+    whole = permuted(some, size, "a")
+    assert [int(permuted(some[i : i + 1], size, "a")[0]) for i in range(4)] == whole.tolist()
+    assert whole.max() < size and (whole != permuted(some, size, "b")).all()
+
+
+def test_permutation_mixes_like_a_shuffle():
+    """Neighbours land far from each other: mean distance of two uniform draws is a third of the size."""
+    places = permuted(np.arange(10_000), 10_000, "0/wiki/0")
+    assert abs(np.abs(np.diff(places)).mean() / 10_000 - 1 / 3) < 0.02
+    assert abs(np.corrcoef(np.arange(10_000), places)[0, 1]) < 0.05
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=8), st.integers(0, 10**12))
+@settings(max_examples=80, deadline=None)
+def test_every_period_gives_each_source_its_share(shares: list[int], start: int):
+    total = sum(shares)
+    start -= start % total
+    source, ordinal = assigned(np.arange(start, start + total), shares)
+    for number, share in enumerate(shares):
+        mine = ordinal[source == number]
+        assert mine.tolist() == list(range(start // total * share, (start // total + 1) * share))
+
+
+@given(st.lists(st.integers(1, 1000), min_size=2, max_size=6))
+@settings(max_examples=40, deadline=None)
+def test_shares_hold_at_every_moment(shares: list[int]):
+    source, _ = assigned(np.arange(500), shares)
+    for number, share in enumerate(shares):
+        had = np.cumsum(source == number)
+        due = np.arange(1, 501) * share / sum(shares)
+        assert np.abs(had - due).max() <= len(shares)
+
+
+def test_a_mix_is_checked():
+    sizes = {"wiki": 10, "web": 30, "empty": 0}
+    assert weights(sizes, {}, "pretrain.mix") == {"wiki": 10, "web": 30}
+    with pytest.raises(UserError, match=r"pretrain\.mix: no source 'wikki'; did you mean wiki\?"):
+        weights(sizes, {"wikki": 1}, "pretrain.mix")
+    with pytest.raises(UserError, match="-1"):
+        weights(sizes, {"wiki": -1}, "pretrain.mix")
+    with pytest.raises(UserError, match="share above 0"):
+        weights(sizes, {"wiki": 0, "empty": 1}, "pretrain.mix")
+    given = weights(sizes, {"wiki": 3, "web": 1}, "pretrain.mix")
+    assert given["wiki"] == 3 * given["web"]
+
+
+# ---------------------------------------------------------------- pretrain
+
+
+@given(corpora, st.integers(2, 17), st.integers(0, 3))
+@settings(max_examples=25, deadline=None)
+def test_pretrain_loses_no_token_and_doubles_none(sizes: dict[str, list[int]], seq_len: int, seed: int):
+    with temporary() as folder:
+        feed = text_feed(folder, sizes, seq_len, seed)
+        rows = epoch(feed)
+        expected: Counter[int] = Counter()
+        for name, source in sources(folder, "pretrain", "train").items():
+            tokens = np.empty(source.tokens, np.int64)
+            source.read(0, tokens)
+            expected.update([*tokens[1:].tolist(), EDGE])
+            assert len(feed.by_source[name]) == -(-source.tokens // seq_len)
+        assert Counter(rows.targets[rows.targets != UNTRAINED].tolist()) == expected
+        learned = rows.targets != UNTRAINED
+        assert (rows.input_ids[~learned] == PADDING).all()
+        # what a row feeds in next is what it was asked to predict
+        assert (rows.input_ids[:, 1:] == rows.targets[:, :-1])[learned[:, 1:]].all()
+        check_positions(rows)
+        edges = (rows.input_ids == EDGE) | (np.arange(seq_len) == 0)
+        assert (rows.position_ids[learned] == 0).tolist() == edges[learned].tolist()
+
+
+def test_the_last_target_is_the_next_sequences_first_input(tmp_path: Path):
+    feed = text_feed(tmp_path, {"wiki": [5, 3, 9, 2]}, 4)
+    rows = feed.by_source["wiki"].rows(np.arange(len(feed.by_source["wiki"])))
+    flat = [EDGE, 100, 101, 102, 103, 104, EDGE, 105, 106, 107, EDGE, *range(108, 117), EDGE, 117, 118, EDGE]
+    assert rows.input_ids.tolist()[:-1] == [flat[i : i + 4] for i in range(0, len(flat) - 5, 4)]
+    assert rows.input_ids[1:, 0].tolist() == rows.targets[:-1, -1].tolist()
+    assert rows.input_ids[-1].tolist() == [EDGE, 117, 118, PADDING]
+    assert rows.targets[-1].tolist() == [117, 118, EDGE, UNTRAINED]
+    assert rows.position_ids[-1].tolist() == [0, 1, 2, 0]
+    assert rows.position_ids[1].tolist() == [0, 1, 0, 1], (
+        "a document that began in the row before starts again at 0"
+    )
+
+
+@given(corpora, st.integers(1, 16), st.integers(1, 24), st.integers(0, 200))
+@settings(max_examples=25, deadline=None)
+def test_a_batch_does_not_depend_on_who_asks(
+    sizes: dict[str, list[int]], world: int, batch: int, consumed: int
+):
+    with temporary() as folder:
+        feed = text_feed(folder, sizes, 7)
+        whole, ids = feed.rows(consumed, range(batch)), feed.ids(consumed, range(batch))
+        each = -(-batch // world)
+        shares = [range(min(r * each, batch), min((r + 1) * each, batch)) for r in range(world)]
+        parts = [feed.rows(consumed, share) for share in shares]
+        for name in ("input_ids", "targets", "position_ids"):
+            assert np.array_equal(
+                np.concatenate([getattr(part, name) for part in parts]), getattr(whole, name)
+            )
+            assert getattr(whole, name).dtype == np.int64 and getattr(whole, name).shape == (batch, 7)
+        assert sum((feed.ids(consumed, share) for share in shares), []) == ids
+
+
+@given(corpora, st.integers(0, 4))
+@settings(max_examples=15, deadline=None)
+def test_each_sequence_once_an_epoch(sizes: dict[str, list[int]], number: int):
+    with temporary() as folder:
+        feed = text_feed(folder, sizes, 5)
+        ids = feed.ids(number * feed.sequences, range(feed.sequences))
+        expected = [(name, i) for name, sequences in feed.by_source.items() for i in range(len(sequences))]
+        assert sorted(ids) == sorted(expected)
+
+
+def test_epochs_and_seeds_differ(tmp_path: Path):
+    feed = text_feed(tmp_path / "a", {"wiki": [30] * 40}, 8)
+    other = text_feed(tmp_path / "b", {"wiki": [30] * 40}, 8, seed=1)
+    size = range(feed.sequences)
+    assert feed.ids(0, size) != feed.ids(feed.sequences, size)
+    assert feed.ids(0, size) != other.ids(0, size)
+    assert feed.ids(0, size) == text_feed(tmp_path / "c", {"wiki": [30] * 40}, 8).ids(0, size)
+
+
+def test_a_mix_gives_each_source_its_share_and_its_own_epochs(tmp_path: Path):
+    feed = text_feed(
+        tmp_path, {"wiki": [30] * 40, "web": [30] * 4, "books": [30] * 4}, 8, mix={"wiki": 1, "web": 3}
+    )
+    assert feed.left_aside == ["books"]
+    ids = feed.ids(0, range(400))
+    assert Counter(name for name, _ in ids) == {"wiki": 100, "web": 300}
+    web = [index for name, index in ids if name == "web"]
+    size = len(feed.by_source["web"])
+    for start in range(0, len(web) - size, size):
+        assert sorted(web[start : start + size]) == list(range(size))
+
+
+def test_nothing_to_train_on_is_told(tmp_path: Path):
+    write_pack(tmp_path, {})
+    with pytest.raises(UserError, match="nothing to train on"):
+        ShardFeed(tmp_path, "pretrain", 8, 0, {}, tmp_path / "cache")
+    assert held_out(tmp_path, "pretrain", 8, tmp_path / "cache") == {}
+
+
+# ---------------------------------------------------------------- finetune
+
+turns = st.tuples(st.integers(3, 14), st.booleans())
+shapes = st.lists(st.lists(turns, min_size=1, max_size=6), min_size=1, max_size=15)
+
+
+def chat_feed(folder: Path, shapes: list[Dialogue], seq_len: int, verb: Verb = "finetune") -> ShardFeed:
+    made = dialogues(shapes)
+    shards = {
+        "finetune/train/talk-00000.arrow": made[: len(made) // 2],
+        "finetune/train/talk-00001.arrow": made[len(made) // 2 :],
+    }
+    return ShardFeed(write_pack(folder, shards), verb, seq_len, 0, {}, folder / "cache")
+
+
+def documents_of(rows: Rows) -> list[tuple[list[int], list[int]]]:
+    """The pieces that lie in rows: (inputs, targets), padding left out."""
+    found = []
+    for inputs, targets, position_ids in zip(rows.input_ids, rows.targets, rows.position_ids, strict=True):
+        starts = [*np.flatnonzero(position_ids == 0).tolist(), len(inputs)]
+        for start, end in zip(starts[:-1], starts[1:], strict=True):
+            if inputs[start] == PADDING:
+                assert (inputs[start:] == PADDING).all() and (targets[start:] == UNTRAINED).all()
+                break
+            found.append((inputs[start:end].tolist(), targets[start:end].tolist()))
+    return found
+
+
+@given(shapes, st.integers(4, 60))
+@settings(max_examples=40, deadline=None)
+def test_finetune_cuts_no_dialogue_that_fits_and_trains_what_spans_say(shapes: list[Dialogue], seq_len: int):
+    made = dialogues(shapes)
+    expected = []
+    for tokens, spans in made:
+        trained = {place for start, end in spans for place in range(start, end)}
+        if len(tokens) <= seq_len + 1:
+            targets = [token if place in trained else UNTRAINED for place, token in enumerate(tokens)]
+            expected.append((tokens[:-1], targets[1:]))
+    with temporary() as folder:
+        try:
+            feed = chat_feed(folder, shapes, seq_len)
+        except UserError:
+            assert not expected, "there was something that fits"
+            return
+        rows = epoch(feed)
+        check_positions(rows)
+        found = documents_of(rows)
+        fitting = {tokens[0][1]: tokens for tokens in expected}
+        pieces = [piece for piece in found if fitting.get(piece[0][1]) != piece]
+        assert sorted(piece for piece in found if fitting.get(piece[0][1]) == piece) == sorted(expected)
+        long = [(tokens, spans) for tokens, spans in made if len(tokens) > seq_len + 1]
+        assert feed.counts["cut"] == len(long)
+        for (
+            inputs,
+            targets,
+        ) in pieces:  # whole turns of a dialogue that was too long, and something trained in them
+            (tokens, spans) = next((t, s) for t, s in long if inputs[1] in t)
+            start = tokens.index(inputs[1]) - 1
+            end = start + len(inputs) + 1
+            assert tokens[start] == OPENS and (end == len(tokens) or tokens[end] == OPENS)
+            trained = {place for first, last in spans for place in range(first, last)}
+            assert tokens[start : end - 1] == inputs
+            assert targets == [tokens[p] if p in trained else UNTRAINED for p in range(start + 1, end)]
+            assert any(target != UNTRAINED for target in targets)
+        doubled = [token for inputs, _ in found for token in inputs if token != OPENS]
+        assert len(doubled) == len(set(doubled))
+
+
+def test_a_cut_keeps_a_reply_with_its_question():
+    runs = cut_at_turns([0, 10, 20, 30, 40, 50, 60], [False, True] * 3, 34)
+    assert runs == ([(0, 20), (20, 40), (40, 60)], 0, 0)
+    assert cut_at_turns([0, 10, 20, 90, 100], [False, True, False, True], 34) == ([(0, 20), (90, 100)], 1, 0)
+    assert cut_at_turns([0, 10, 90, 100], [False, True, False], 34) == ([], 1, 2)
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=80))
+@settings(max_examples=60, deadline=None)
+def test_best_fit_never_overfills_and_is_no_worse_than_first_come(sizes: list[int]):
+    bins = best_fit(np.array(sizes), 40)
+    assert np.bincount(bins, weights=sizes).max() <= 40
+    assert set(bins.tolist()) == set(range(bins.max() + 1))
+    next_fit, room = 1, 40
+    for size in sizes:
+        next_fit, room = (next_fit, room - size) if size <= room else (next_fit + 1, 40 - size)
+    assert bins.max() + 1 <= next_fit
+
+
+def test_the_plan_is_made_once_and_kept_by_length(tmp_path: Path):
+    shapes = [[(n, False), (n + 2, True)] for n in range(3, 40)]
+    first = chat_feed(tmp_path, shapes, 64)
+    stamps = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "cache").iterdir()}
+    again = ShardFeed(tmp_path, "finetune", 64, 0, {}, tmp_path / "cache")
+    assert stamps == {path.name: path.stat().st_mtime_ns for path in (tmp_path / "cache").iterdir()}
+    assert np.array_equal(epoch(first).input_ids, epoch(again).input_ids) and first.counts == again.counts
+    sequences = again.by_source["talk"]
+    assert isinstance(sequences, BinnedDialogues) and isinstance(sequences.plan.pieces_P3, np.memmap)
+    ShardFeed(tmp_path, "finetune", 32, 0, {}, tmp_path / "cache")
+    assert len(list((tmp_path / "cache").iterdir())) == 2 * len(stamps)
+
+
+# ---------------------------------------------------------------- held out
+
+
+@given(st.integers(1, 5), st.integers(1, 4))
+@settings(max_examples=20, deadline=None)
+def test_held_out_text_is_read_once_by_any_ranks(world: int, rows: int):
+    with temporary() as folder:
+        write_pack(folder, {"pretrain/valid/wiki-00000.arrow": text([5, 9, 3, 20], 100)})
+        windows = held_out(folder, "pretrain", 6, folder / "cache")["wiki"]
+        seen: list[int] = []
+        for rank in range(world):
+            for part in batches(windows, rows, rank, world):
+                assert len(part.input_ids) <= rows
+                seen += part.targets[part.targets != UNTRAINED].tolist()
+        assert sorted(seen) == sorted([*range(100, 137), *[EDGE] * 4])

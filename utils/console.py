@@ -1,0 +1,175 @@
+"""What a person sees in the terminal, and how a program ends.
+
+Errors of the user become one line and exit code 2; Ctrl-C ends with 130, SIGTERM with 143; everything else
+is our bug and keeps its traceback (exit 1). Progress is drawn by rich on a terminal and printed as plain lines
+elsewhere. Text meant for a person follows the locale, Chinese or English. Only rank 0 of a launch speaks.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+EXIT_FILE = "YAYA_EXIT_FILE"
+"""Environment variable: where a program notes its exit code, for a parent that a launcher stands in front of."""
+
+
+class UserError(ValueError):
+    """A mistake of the user: one line that names the file, field or value, and the mend."""
+
+
+class Stopped(Exception):
+    """Asked to stop by a signal, and stopped in good order."""
+
+    def __init__(self, message: str, signum: int = signal.SIGINT):
+        super().__init__(message)
+        self.code = 128 + signum
+
+
+def is_chinese() -> bool:
+    """Does the locale ask for Chinese? The first variable that is set decides, as in gettext."""
+    for name in ("LC_ALL", "LC_MESSAGES", "LANG", "LANGUAGE"):
+        value = os.environ.get(name, "")
+        if value and value not in ("C", "POSIX", "C.UTF-8", "C.utf8"):
+            return value.lower().startswith("zh")
+    return False
+
+
+def tell(en: str, zh: str) -> str:
+    """The text in the language of the person who reads it."""
+    return zh if is_chinese() else en
+
+
+def well_formed(text: str) -> str:
+    """Text that UTF-8 can hold: half characters, from a broken terminal, pipe or file, become U+FFFD."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def speaks() -> bool:
+    """Only one process of a launch talks to the terminal."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def say(text: str) -> None:
+    """One line to the person, at once, from the one process that speaks."""
+    if speaks():
+        print(text, flush=True)
+
+
+def warn(text: str) -> None:
+    """One line that should not be missed, on the error stream so that pipes keep it apart."""
+    if speaks():
+        print(f"warning: {text}", file=sys.stderr, flush=True)
+
+
+def disk_is_full(error: BaseException) -> bool:
+    """Libraries wrap ENOSPC in errors of their own; the words survive in all of them."""
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return full or "No space left on device" in str(error) or "os error 28" in str(error)
+
+
+def run_program(main: Callable[[], None]) -> NoReturn:
+    """Run `main` and end the process as the house ends: see the module's first paragraph."""
+    code = _exit_code(main)
+    note = os.environ.get(EXIT_FILE)
+    if note and code:
+        _note_exit_code(note, code)
+    sys.stdout.flush()
+    sys.exit(code)
+
+
+def _exit_code(main: Callable[[], None]) -> int:
+    def terminate(signum: int, frame: object) -> NoReturn:
+        raise Stopped("stopped by SIGTERM; the same command goes on", signum)
+
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        main()
+    except UserError as error:
+        return _end_with(f"error: {error}", 2)
+    except Stopped as stopped:
+        return _end_with(str(stopped), stopped.code)
+    except SystemExit as end:  # a child said why it failed; Fire and argparse end this way too
+        return end.code if isinstance(end.code, int) else int(bool(end.code))
+    except KeyboardInterrupt:
+        return _end_with("stopped by Ctrl-C; the same command goes on", 130)
+    except BrokenPipeError:  # the reader of our pipe went away: nobody is left to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except Exception as error:
+        if disk_is_full(error):
+            where = getattr(error, "filename", None) or "the workspace's disk"
+            return _end_with(f"error: disk full while writing {where}; free some space and run again", 2)
+        if isinstance(error, PermissionError):
+            return _end_with(f"error: {error.filename}: permission denied; choose a writable workspace=", 2)
+        raise
+    return 0
+
+
+def _end_with(line: str, code: int) -> int:
+    if speaks():
+        print(" ".join(line.split("\n")), file=sys.stderr, flush=True)
+    return code
+
+
+def _note_exit_code(path: str, code: int) -> None:
+    """The first process to fail names the reason; the others die of it."""
+    try:
+        with open(path, "x", encoding="ascii") as file:
+            file.write(str(code))
+    except OSError:  # another rank was first, or the disk is full: the parent falls back to the launcher's code
+        return
+
+
+class Meter:
+    """A progress bar on a terminal; elsewhere a line when there is something new to say, at most every 10 s."""
+
+    def __init__(self, title: str, total: int | None, unit: str = ""):
+        self.title, self.total, self.unit, self.done = title, total, unit, 0
+        self._started = self._spoken = time.monotonic()
+        self._bar = self._draw() if speaks() and sys.stdout.isatty() else None
+
+    def _draw(self):  # type: ignore[no-untyped-def]  # rich is imported only where something is drawn
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f} {task.fields[unit]} {task.fields[note]}"),
+            TimeRemainingColumn(),
+        )
+        bar = Progress(*columns, transient=True)
+        self._task = bar.add_task(self.title, total=self.total, unit=self.unit, note="")
+        bar.start()
+        return bar
+
+    def advance(self, by: int = 1, note: str = "") -> None:
+        """So much more is done; `note` stands beside the bar."""
+        self.done += by
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self.done, note=note)
+        elif time.monotonic() - self._spoken > 10:
+            self._spoken = time.monotonic()
+            share = f"/{self.total:,}" if self.total else ""
+            say(f"  {self.title}: {self.done:,}{share} {self.unit} {note}".rstrip())
+
+    def close(self) -> None:
+        """Take the bar off the screen; what was done is told by the stage's own closing line."""
+        if self._bar is not None:
+            self._bar.stop()
+
+
+@contextmanager
+def progress(title: str, total: int | None = None, unit: str = "") -> Iterator[Meter]:
+    """`with progress("clean", 12, "files") as meter: … meter.advance()`."""
+    meter = Meter(title, total, unit)
+    try:
+        yield meter
+    finally:
+        meter.close()

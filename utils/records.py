@@ -1,0 +1,79 @@
+"""Contract 2: a clean record, and the parquet shards that hold them.
+
+`clean/<split>/<source>-NNNNN.parquet`, one row a record; whatever follows cleaning reads only this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from utils.stage import whole
+
+SPLITS = ("train", "valid", "test")
+KINDS = ("text", "chat", "preference")
+
+MESSAGE = pa.struct(
+    [("role", pa.string()), ("content", pa.string()), ("reasoning", pa.string()), ("tool_calls", pa.string())]
+)
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),  # source/file/ordinal
+        ("source", pa.string()),
+        ("kind", pa.string()),
+        ("text", pa.string()),  # null unless kind is text
+        ("messages", pa.list_(MESSAGE)),
+        ("tools", pa.string()),  # JSON, or null
+        ("chosen", pa.list_(MESSAGE)),  # preference: the continuations of `messages`
+        ("rejected", pa.list_(MESSAGE)),
+        ("group", pa.string()),  # records of one group never straddle splits
+        ("cluster_size", pa.int32()),
+        ("meta", pa.string()),  # JSON
+    ]
+)
+
+Record = dict[str, Any]
+
+
+def write_records(path: Path, rows: Sequence[Record]) -> None:
+    """One shard, whole or absent."""
+    write_table(path, pa.Table.from_pylist(list(rows), SCHEMA))
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """`write_records`, of rows that are a table already."""
+    with whole(path) as draft:
+        pq.write_table(table, draft, compression="zstd", row_group_size=8192)
+
+
+def record_shards(clean: Path, split: str) -> dict[str, list[Path]]:
+    """A split's shards by source, in order."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted((clean / split).glob("*.parquet")):
+        found.setdefault(path.stem.rpartition("-")[0], []).append(path)
+    return found
+
+
+def read_records(path: Path, columns: Sequence[str] | None = None) -> Iterator[Record]:
+    """A shard's records, a row group at a time."""
+    file = pq.ParquetFile(path)
+    for batch in file.iter_batches(batch_size=4096, columns=list(columns) if columns else None):
+        yield from batch.to_pylist()
+
+
+def kinds_in(clean: Path, split: str = "train") -> dict[str, int]:
+    """How many records of each kind a split holds."""
+    counts: dict[str, int] = {}
+    for path in _all(record_shards(clean, split)):
+        for batch in pq.ParquetFile(path).iter_batches(columns=["kind"]):
+            for pair in batch.column("kind").value_counts().to_pylist():
+                counts[pair["values"]] = counts.get(pair["values"], 0) + pair["counts"]
+    return counts
+
+
+def _all(shards: dict[str, list[Path]]) -> Iterable[Path]:
+    return (path for paths in shards.values() for path in paths)

@@ -1,0 +1,279 @@
+"""Contract 4: a token shard, written whole and read through a memory map.
+
+`pack/<pretrain|finetune|prefer>/<split>/<source>-NNNNN.arrow` is an uncompressed Arrow IPC file, one row a document:
+its id, its tokens, the half-open spans of those that are trained (null: all), and the bytes of text it stands for.
+`spans` index tokens as the tokens predicted. What comes out are numpy views of the file; nothing is copied until a
+caller fills its own array. A pack's manifest says how many documents and tokens each shard holds, so that opening a
+pack opens no shard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import xxhash
+
+from utils.console import UserError
+from utils.stage import Json, manifest, whole
+
+BATCH_TOKENS = 1 << 22
+BATCH_DOCUMENTS = 1 << 16
+"""A record batch ends at either: what a writer holds in memory, and far from the 2^31 that Arrow's offsets can say."""
+
+OPEN_SHARDS = 256
+"""A memory map keeps a file handle, and a process has about a thousand."""
+
+SPAN = pa.struct([("start", pa.int32()), ("end", pa.int32())])
+Spans = Sequence[tuple[int, int]]
+
+
+def schema(dtype: np.dtype) -> pa.Schema:
+    """The columns of a shard whose ids are uint16 or uint32."""
+    tokens = pa.list_(pa.from_numpy_dtype(dtype))
+    return pa.schema(
+        [("id", pa.string()), ("tokens", tokens), ("spans", pa.list_(SPAN)), ("n_bytes", pa.int64())]
+    )
+
+
+# ---------------------------------------------------------------- writing
+
+
+@contextmanager
+def shard_writer(path: Path, vocab_size: int, dtype: np.dtype) -> Iterator[ShardWriter]:
+    """A shard that is whole or absent: `with shard_writer(…) as shard: shard.add(…)`."""
+    with (
+        whole(path) as draft,
+        pa.OSFile(str(draft), "wb") as sink,
+        pa.ipc.new_file(sink, schema(dtype)) as file,
+    ):
+        writer = ShardWriter(path, file, vocab_size, dtype)
+        yield writer
+        writer.flush()
+
+
+class ShardWriter:
+    """Collects documents and writes them a record batch at a time."""
+
+    def __init__(self, path: Path, file: pa.RecordBatchFileWriter, vocab_size: int, dtype: np.dtype):
+        self.path, self.documents, self.tokens, self.trained, self.bytes = path, 0, 0, 0, 0
+        self._file, self._vocab_size, self._dtype = file, vocab_size, dtype
+        self._clear()
+
+    def _clear(self) -> None:
+        self._ids: list[str] = []
+        self._tokens: list[np.ndarray] = []
+        self._spans: list[Spans | None] = []
+        self._n_bytes: list[int] = []
+        self._held = 0
+
+    def add(self, name: str, tokens: np.ndarray, spans: Spans | None, n_bytes: int) -> None:
+        """One document; `spans` None trains all of it."""
+        if len(tokens) and int(tokens.max()) >= self._vocab_size:
+            raise UserError(
+                f"{self.path}: {name} holds token {tokens.max()}, beyond the vocabulary of {self._vocab_size}; "
+                "delete the tokenizer folder and run the tokenizer stage again"
+            )
+        self._ids.append(name)
+        self._tokens.append(tokens)
+        self._spans.append(spans)
+        self._n_bytes.append(n_bytes)
+        self._held += len(tokens)
+        self.documents += 1
+        self.tokens += len(tokens)
+        self.trained += len(tokens) if spans is None else sum(end - start for start, end in spans)
+        self.bytes += n_bytes
+        if self._held >= BATCH_TOKENS or len(self._ids) >= BATCH_DOCUMENTS:
+            self.flush()
+
+    def flush(self) -> None:
+        """What is held, as a record batch."""
+        if not self._ids:
+            return
+        tokens = np.concatenate(self._tokens, dtype=self._dtype)
+        columns = [
+            pa.array(self._ids, pa.string()),
+            pa.ListArray.from_arrays(_offsets([len(t) for t in self._tokens]), pa.array(tokens)),
+            _span_column(self._spans),
+            pa.array(self._n_bytes, pa.int64()),
+        ]
+        self._file.write_batch(pa.record_batch(columns, schema=schema(self._dtype)))
+        self._clear()
+
+
+def _offsets(lengths: Sequence[int]) -> pa.Array:
+    return pa.array(np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int32))
+
+
+def _span_column(spans: Sequence[Spans | None]) -> pa.Array:
+    pairs = np.array([pair for some in spans for pair in some or ()], np.int32).reshape(-1, 2)
+    struct = pa.StructArray.from_arrays(
+        [pa.array(pairs[:, 0].copy()), pa.array(pairs[:, 1].copy())], fields=list(SPAN)
+    )
+    mask = pa.array([some is None for some in spans], pa.bool_())
+    return pa.ListArray.from_arrays(_offsets([len(some or ()) for some in spans]), struct, mask=mask)
+
+
+# ---------------------------------------------------------------- reading
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Views of one record batch: N documents, T tokens, S spans."""
+
+    tokens_T: np.ndarray
+    edges_N1: np.ndarray  # document i is tokens_T[edges_N1[i] : edges_N1[i + 1]]
+    span_starts_S: np.ndarray
+    span_ends_S: np.ndarray
+    span_edges_N1: np.ndarray
+    all_trained_N: np.ndarray
+
+
+class Shard:
+    """One shard, mapped into memory."""
+
+    def __init__(self, path: Path):
+        try:
+            file = pa.ipc.open_file(pa.memory_map(str(path)))
+            self.batches = [_views(file.get_batch(i)) for i in range(file.num_record_batches)]
+        except (pa.ArrowInvalid, OSError):
+            raise UserError(
+                f"{path}: missing or damaged; delete the pack folder and run the pack stage again"
+            ) from None
+        self.token_starts = np.cumsum([0, *(len(batch.tokens_T) for batch in self.batches)])
+        self.document_starts = np.cumsum([0, *(len(batch.edges_N1) - 1 for batch in self.batches)])
+        self.tokens, self.documents = int(self.token_starts[-1]), int(self.document_starts[-1])
+
+    def read(self, start: int, out: np.ndarray) -> None:
+        """Fill `out` with tokens from `start` on."""
+        number = int(self.token_starts.searchsorted(start, "right")) - 1
+        filled = 0
+        while filled < len(out):
+            at = start + filled - int(self.token_starts[number])
+            piece = self.batches[number].tokens_T[at : at + len(out) - filled]
+            out[filled : filled + len(piece)] = piece
+            filled += len(piece)
+            number += 1
+
+    def document(self, index: int) -> tuple[np.ndarray, Spans | None]:
+        """A document's tokens and its trained spans; None where all are trained."""
+        number = int(self.document_starts.searchsorted(index, "right")) - 1
+        batch, row = self.batches[number], index - int(self.document_starts[number])
+        tokens = batch.tokens_T[batch.edges_N1[row] : batch.edges_N1[row + 1]]
+        if batch.all_trained_N[row]:
+            return tokens, None
+        held = slice(batch.span_edges_N1[row], batch.span_edges_N1[row + 1])
+        return tokens, list(
+            zip(batch.span_starts_S[held].tolist(), batch.span_ends_S[held].tolist(), strict=True)
+        )
+
+    def lengths(self) -> np.ndarray:
+        """Tokens of each document."""
+        return np.concatenate([np.empty(0, np.int64), *(np.diff(batch.edges_N1) for batch in self.batches)])
+
+
+def _views(batch: pa.RecordBatch) -> Batch:
+    tokens, spans = batch.column("tokens"), batch.column("spans")
+    return Batch(
+        tokens.values.to_numpy(zero_copy_only=True),
+        tokens.offsets.to_numpy(zero_copy_only=True),
+        spans.values.field("start").to_numpy(zero_copy_only=True),
+        spans.values.field("end").to_numpy(zero_copy_only=True),
+        spans.offsets.to_numpy(zero_copy_only=True),
+        spans.is_null().to_numpy(zero_copy_only=False),
+    )
+
+
+@lru_cache(maxsize=OPEN_SHARDS)
+def _opened(path: Path, modified_ns: int, documents: int, tokens: int) -> Shard:
+    shard = Shard(path)
+    if (shard.documents, shard.tokens) != (documents, tokens):
+        raise UserError(
+            f"{path}: holds {shard.documents} documents and {shard.tokens} tokens, its manifest says {documents} and "
+            f"{tokens}; delete the pack folder and run the pack stage again"
+        )
+    return shard
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the manifest says of one shard."""
+
+    path: Path
+    modified_ns: int
+    documents: int
+    tokens: int
+    hash: str
+
+    def open(self) -> Shard:
+        return _opened(self.path, self.modified_ns, self.documents, self.tokens)
+
+
+class Source:
+    """The shards of one source as one run of documents and one run of tokens, opened when they are read."""
+
+    def __init__(self, name: str, entries: Sequence[Entry]):
+        self.name, self.entries = name, entries
+        self._token_starts = np.cumsum([0, *(entry.tokens for entry in entries)])
+        self._document_starts = np.cumsum([0, *(entry.documents for entry in entries)])
+        self.tokens, self.documents = int(self._token_starts[-1]), int(self._document_starts[-1])
+        self.identity = xxhash.xxh3_64_hexdigest("\n".join(entry.hash for entry in entries).encode())
+
+    def read(self, start: int, out: np.ndarray) -> None:
+        """Fill `out` with the source's tokens from `start` on."""
+        number = int(self._token_starts.searchsorted(start, "right")) - 1
+        filled = 0
+        while filled < len(out):
+            size = min(len(out) - filled, int(self._token_starts[number + 1]) - start - filled)
+            if size:
+                self.entries[number].open().read(
+                    start + filled - int(self._token_starts[number]), out[filled : filled + size]
+                )
+            filled += size
+            number += 1
+
+    def document(self, index: int) -> tuple[np.ndarray, Spans | None]:
+        """A document's tokens and its trained spans; None where all are trained."""
+        number = int(self._document_starts.searchsorted(index, "right")) - 1
+        return self.entries[number].open().document(index - int(self._document_starts[number]))
+
+    def lengths(self) -> Iterator[np.ndarray]:
+        """Tokens of each document, a shard at a time."""
+        return (entry.open().lengths() for entry in self.entries)
+
+
+def sources(pack: Path, verb: str, split: str) -> dict[str, Source]:
+    """A split's sources by name; a shard that is not what the manifest says is named."""
+    known = _finished(pack)
+    found: dict[str, list[Entry]] = {}
+    for name, counts in sorted(known["counters"]["shards"].items()):
+        if name.startswith(f"{verb}/{split}/"):
+            entry = _entry(pack / name, counts, known["files"][name])
+            found.setdefault(entry.path.stem.rpartition("-")[0], []).append(entry)
+    return {name: Source(name, entries) for name, entries in found.items()}
+
+
+def vocabulary(pack: Path) -> int:
+    """The vocabulary that the pack's ids come from: a model needs at least as many rows."""
+    return int(_finished(pack)["counters"]["vocab_size"])
+
+
+def _finished(pack: Path) -> Json:
+    known = manifest(pack)
+    if known is None:
+        raise UserError(f"{pack}: not finished (no manifest.json); run the pack stage first")
+    return known
+
+
+def _entry(path: Path, counts: Json, file: Json) -> Entry:
+    size = path.stat().st_size if path.is_file() else 0
+    if size != file["size"]:
+        raise UserError(
+            f"{path}: {size} bytes, its manifest says {file['size']}; delete the pack folder and run the pack stage again"
+        )
+    return Entry(path, path.stat().st_mtime_ns, counts["documents"], counts["tokens"], file["hash"])

@@ -1,0 +1,275 @@
+"""Contract 1: a stage is a function from folders to a folder, and a folder with a manifest is complete.
+
+`build()` takes a stage's config, its inputs and its work. It decides whether the output is already there, says
+what changed if it is not, keeps the finished parts of a killed run, and puts the whole folder in place by one
+rename, the manifest having come last. Training folders live longer than one run and use the same pieces
+(`fingerprint`, `identity`, `write_json`, `write_manifest`) by their own rules.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from utils.console import UserError, say
+
+MANIFEST = "manifest.json"
+BUILDING = ".building"
+REPORTS = ("report.html", "report.json")
+"""Pages for people: listed in a manifest, but no part of what a later stage depends on."""
+
+Json = dict[str, Any]
+
+
+# ---------------------------------------------------------------- files that are whole or absent
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Write to the path this yields; the file appears under its own name only when it is complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield draft
+        sync(draft)
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Ask the disk to keep it: a file, or the names in a folder (which only POSIX can do)."""
+    if os.name == "nt" and path.is_dir():
+        return
+    handle = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """A JSON file that is whole or absent."""
+    with whole(path) as draft:
+        draft.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Json:
+    """A JSON file that this project wrote; a damaged one is named."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path}: damaged ({error}); delete the folder {path.parent} and run again") from None
+
+
+# ---------------------------------------------------------------- what something is made from
+
+
+def hash_file(path: Path) -> str:
+    """Content hash of a file: xxh3 is as fast as the page cache."""
+    digest = xxhash.xxh3_128()
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def fingerprint(path: Path) -> Json:
+    """What identifies an input: the content of a finished stage, or of a file."""
+    if path.is_dir():
+        return {"identity": identity(path)}
+    stat = path.stat()
+    return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "hash": hash_file(path)}
+
+
+def unchanged(path: Path, known: Json) -> bool:
+    """Is this input what it was? By size and time first; its content is read only if those differ."""
+    if "identity" in known:
+        return path.is_dir() and identity(path) == known["identity"]
+    if not path.is_file():
+        return False
+    stat = path.stat()
+    if stat.st_size != known["size"]:
+        return False
+    return stat.st_mtime_ns == known["mtime_ns"] or hash_file(path) == known["hash"]
+
+
+def manifest(folder: Path) -> Json | None:
+    """The manifest of a complete folder, or None."""
+    path = folder / MANIFEST
+    return read_json(path) if path.is_file() else None
+
+
+def identity(folder: Path) -> str:
+    """One hash for what a finished stage made: its files' names and contents, without the pages for people."""
+    known = manifest(folder)
+    if known is None:
+        raise UserError(f"{folder}: not finished (no {MANIFEST}); run the stage that makes it first")
+    return identity_of(known)
+
+
+def identity_of(known: Json) -> str:
+    """`identity`, from a manifest already read."""
+    digest = xxhash.xxh3_128()
+    for name in sorted(known["files"]):
+        if name not in REPORTS:
+            digest.update(f"{name}\0{known['files'][name]['hash']}\n".encode())
+    return digest.hexdigest()
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Versions of what made a folder, for its manifest."""
+    return {name: metadata.version(name) for name in packages}
+
+
+def config_json(config: Any) -> Json:
+    """A config as it stands in a manifest: without the fields that cannot change the output."""
+    free = getattr(type(config), "FREE", frozenset())
+    return {name: value for name, value in dataclasses.asdict(config).items() if name not in free}
+
+
+def differences(old: Json, new: Json, prefix: str = "") -> list[str]:
+    """What changed between two configs, as `name: old -> new`."""
+    found = []
+    for name in sorted(old.keys() | new.keys()):
+        a, b = old.get(name), new.get(name)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += differences(a, b, f"{prefix}{name}.")
+        elif a != b:
+            found.append(f"{prefix}{name}: {json.dumps(a, ensure_ascii=False)} -> {json.dumps(b, ensure_ascii=False)}")
+    return found
+
+
+# ---------------------------------------------------------------- building a folder
+
+
+def write_manifest(
+    folder: Path,
+    stage: str,
+    config: Json,
+    inputs: Json,
+    counters: Json,
+    packages: tuple[str, ...],
+    among: str = "",
+) -> None:
+    """List and hash what lies in the folder (or below `among`); written last, so that it vouches for the rest."""
+    files = {}
+    for path in sorted(p for p in (folder / among).rglob("*") if p.is_file()):
+        name = path.relative_to(folder).as_posix()
+        if name == MANIFEST or path.name.startswith("."):
+            continue
+        sync(path)
+        files[name] = {"size": path.stat().st_size, "hash": hash_file(path)}
+    value = {"stage": stage, "config": config, "inputs": inputs, "counters": counters}
+    write_json(folder / MANIFEST, value | {"versions": versions(*packages), "files": files})
+
+
+def why_stale(folder: Path, config: Json, inputs: Mapping[str, Path]) -> list[str]:
+    """Why a finished folder has to be made again; nothing if it is what the config and inputs ask for."""
+    known = manifest(folder)
+    if known is None:
+        return ["not there yet"]
+    reasons = differences(known["config"], json.loads(json.dumps(config)))
+    for name in sorted(known["inputs"].keys() | inputs.keys()):
+        if name not in inputs:
+            reasons.append(f"{name} is no longer an input")
+        elif name not in known["inputs"]:
+            reasons.append(f"{name} is a new input")
+        elif not unchanged(inputs[name], known["inputs"][name]):
+            reasons.append(f"{name} changed")
+    for name, entry in known["files"].items():
+        path = folder / name
+        if not path.is_file() or path.stat().st_size != entry["size"]:
+            reasons.append(f"{path} is missing or damaged")
+    return reasons
+
+
+def build(
+    stage: str,
+    config: Any,
+    inputs: Mapping[str, Path],
+    output: Path,
+    work: Callable[[Path], Json],
+    packages: tuple[str, ...] = (),
+) -> bool:
+    """Make `output` unless it is there already; True if there was something to do.
+
+    `work(folder)` fills a temporary folder and returns counters. If an earlier run with the same config and
+    inputs was killed, the folder still holds the parts that it finished: work that goes part by part asks
+    whether a part exists before making it, and writes each through `whole()`.
+    """
+    for name, path in inputs.items():
+        if not path.exists():
+            raise UserError(f"{stage}: input {name} not found at {path}; correct its path or run the stage that makes it")
+    settled = config_json(config)
+    building = output.with_name(output.name + BUILDING)
+    with lock(output):
+        if manifest(building) is not None:  # killed between the manifest and the rename
+            _put_in_place(building, output)
+        reasons = why_stale(output, settled, inputs)
+        if not reasons:
+            return False
+        if manifest(output) is not None:
+            say(f"{stage}: made again, because {'; '.join(reasons[:4])}")
+        made_from = {name: fingerprint(path) for name, path in inputs.items()}
+        _resume_or_clear(building, {"config": settled, "inputs": made_from})
+        counters = work(building)
+        write_manifest(building, stage, settled, made_from, counters, packages)
+        _put_in_place(building, output)
+    return True
+
+
+def _resume_or_clear(building: Path, plan: Json) -> None:
+    """Keep the parts of a killed run of the same plan; anything else in the way goes."""
+    note = building / ".plan.json"
+    if building.exists():
+        if note.is_file() and read_json(note) == json.loads(json.dumps(plan)):
+            return
+        shutil.rmtree(building)
+    building.mkdir(parents=True)
+    write_json(note, plan)
+
+
+def _put_in_place(building: Path, output: Path) -> None:
+    old = output.with_name(output.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if output.exists():
+        os.replace(output, old)
+    os.replace(building, output)
+    sync(output.parent)
+    shutil.rmtree(old, ignore_errors=True)
+    (output / ".plan.json").unlink(missing_ok=True)
+
+
+@contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """One writer a folder: a second one is told the first one's pid. A killed writer's lock dies with it."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    path = folder.with_name(f".{folder.name}.lock")
+    with path.open("a+", encoding="ascii") as file:
+        if os.name == "posix":
+            import fcntl
+
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                file.seek(0)
+                holder = file.read().strip() or "unknown"
+                raise UserError(
+                    f"{folder}: process {holder} is writing here; wait for it, end it, or choose another workspace="
+                ) from None
+        file.seek(0)
+        file.truncate()
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
