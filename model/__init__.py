@@ -66,34 +66,24 @@ def load(folder: str | Path, dtype: torch.dtype | None = None) -> PreTrainedMode
     """The model saved in a folder, by our own classes; its saved precision unless `dtype` says otherwise."""
     folder = Path(folder)
     if not (folder / "config.json").is_file():
-        raise ValueError(
-            f"{folder} holds no config.json: give a saved model's folder, as runs/demo/pretrain/model"
-        )
+        raise ValueError(f"{folder} holds no config.json: give a saved model's folder, as runs/demo/pretrain/model")
     if not any(folder.glob("*.safetensors")):
-        raise ValueError(
-            f"{folder} has a config.json but no *.safetensors: the weights are missing, copy them again"
-        )
+        raise ValueError(f"{folder} has a config.json but no *.safetensors: the weights are missing, copy them again")
     config = AutoConfig.from_pretrained(folder)
     if config.model_type == "qwen3":  # the same tensors under the same names
         config = YayaGPTConfig.from_qwen3(config)
     if not isinstance(config, tuple(FAMILIES.values())):
         families = _listed([family.model_type for family in FAMILIES.values()])
-        raise ValueError(
-            f"{folder / 'config.json'} says model_type {config.model_type!r}; there are {families}, qwen3"
-        )
+        raise ValueError(f"{folder / 'config.json'} says model_type {config.model_type!r}; there are {families}, qwen3")
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder, config=config, dtype=dtype or "auto", output_loading_info=True
         )
     except SafetensorError as error:
-        raise ValueError(
-            f"{folder} holds a broken *.safetensors ({error}): copy the weights again"
-        ) from error
+        raise ValueError(f"{folder} holds a broken *.safetensors ({error}): copy the weights again") from error
     model, notes = loaded
     if notes["missing_keys"]:  # transformers would only warn, and speak with random weights
-        raise ValueError(
-            f"{folder} lacks weights, {min(notes['missing_keys'])} among them: copy the weights again"
-        )
+        raise ValueError(f"{folder} lacks weights, {min(notes['missing_keys'])} among them: copy the weights again")
     return model
 
 

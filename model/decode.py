@@ -201,18 +201,14 @@ def _uniforms(sampling: Sampling, prompts: int, device: torch.device) -> torch.T
     return torch.rand(prompts, sampling.max_new_tokens, generator=generator).to(device)
 
 
-def _left_padded(
-    prompts: Sequence[Sequence[int]], pad: int, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _left_padded(prompts: Sequence[Sequence[int]], pad: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     longest = max(len(prompt) for prompt in prompts)
     ids = [[pad] * (longest - len(prompt)) + list(prompt) for prompt in prompts]
     mask = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
     return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
 
 
-def _seen(
-    prompts: Sequence[Sequence[int]], sampling: Sampling, model: PreTrainedModel
-) -> torch.Tensor | None:
+def _seen(prompts: Sequence[Sequence[int]], sampling: Sampling, model: PreTrainedModel) -> torch.Tensor | None:
     """Which tokens each row has already; None where nobody asks."""
     if sampling.repetition_penalty == 1:
         return None

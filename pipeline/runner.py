@@ -52,9 +52,12 @@ def _run_stage(stage: str, path: str, flags: Sequence[str], recipe: Recipe) -> b
         return pack(recipe.pack, folder("clean"), folder("tokenizer"), folder("pack"))
     if stage in TRAINING:
         return _train_as_child(stage, path, flags, recipe)
-    from pipeline.evaluate.stage import run as evaluate
+    from pipeline.evaluate.stage import run_workspace, show
 
-    return evaluate(recipe.evaluate, Path(recipe.workspace))
+    if run_workspace(recipe.evaluate, Path(recipe.workspace)):
+        return True
+    show(folder("evaluate"))
+    return False
 
 
 # ---------------------------------------------------------------- training
@@ -187,9 +190,9 @@ def _settled(stage: str, recipe: Recipe) -> dict[str, object]:
 
 def _inputs_of(stage: str, recipe: Recipe) -> dict[str, Path]:
     if stage == "clean":
-        from pipeline.clean.stage import input_files
+        from pipeline.clean.inputs import expand
 
-        return input_files(recipe.clean)
+        return {raw.name: raw.path for raw in expand(recipe.clean.inputs)}
     if stage == "tokenizer":
         return {"clean": recipe.folder("clean")}
     return {"clean": recipe.folder("clean"), "tokenizer": recipe.folder("tokenizer")}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from utils.console import tell
 from utils.page import Html, escape, number
@@ -72,7 +73,9 @@ def smoothed(points: Sequence[Point], share: float = 0.04) -> list[Point]:
     means = []
     for i, (x, _) in enumerate(points):
         first = i - min(reach, i)
-        last = min(i + min(reach, i), len(points) - 1)  # narrow at the steep start, so that the line begins where it does
+        last = min(
+            i + min(reach, i), len(points) - 1
+        )  # narrow at the steep start, so that the line begins where it does
         means.append((x, (sums[last + 1] - sums[first]) / (last + 1 - first)))
     return means
 
@@ -86,7 +89,7 @@ def thinned(points: Sequence[Point], most: int = MOST_POINTS) -> list[Point]:
     for i in range(stretches):
         part = points[i * len(points) // stretches : (i + 1) * len(points) // stretches]
         kept += sorted({min(part, key=lambda p: p[1]), max(part, key=lambda p: p[1])})
-    return kept + [points[-1]]
+    return [*kept, points[-1]]
 
 
 def curves(
@@ -131,9 +134,10 @@ def histogram(values: Sequence[float], title: str = "", x: str = "", bins: int =
     for i, count in enumerate(counts):
         start, end = (low + (high - low) * j / bins for j in (i, i + 1))
         label = f"{number(_short(start))} – {number(_short(end))}: {number(count)}"
+        width = max(across(end) - across(start) - 1.5, 0.5)
         parts.append(
-            f'<rect class="bar" x="{across(start) + 0.75:.1f}" width="{max(across(end) - across(start) - 1.5, 0.5):.1f}"'
-            f' y="{up(count):.1f}" height="{up(0) - up(count):.1f}"><title>{escape(label)}</title></rect>'
+            f'<rect class="bar" x="{across(start) + 0.75:.1f}" width="{width:.1f}" '
+            f'y="{up(count):.1f}" height="{up(0) - up(count):.1f}"><title>{escape(label)}</title></rect>'
         )
     return _figure(title, [], [*parts, "</g>"])
 
@@ -142,7 +146,8 @@ def bars(values: Mapping[str, float], title: str = "") -> Html:
     """Amounts by name, longest bar the largest amount."""
     top = max([v for v in values.values() if math.isfinite(v)], default=0) or 1
     rows = "".join(
-        f'<span>{escape(name)}</span><i style="width:{max(value / top, 0):.1%}"></i><span>{escape(number(value))}</span>'
+        f'<span>{escape(name)}</span><i style="width:{max(value / top, 0):.1%}"></i>'
+        f"<span>{escape(number(value))}</span>"
         for name, value in values.items()
     )
     return Html(f'<figure>{_caption(title, [])}<div class="bars">{rows}</div></figure>')
@@ -212,7 +217,7 @@ def _strips(lines: Mapping[str, Sequence[Point]], across: Scale, up: Scale) -> s
     longest = max(lines.values(), key=len)
     step = math.ceil(len(longest) / MOST_STRIPS)
     places = [x for x, _ in longest[::step]]
-    edges = [LEFT, *((across(a) + across(b)) / 2 for a, b in zip(places, places[1:], strict=False)), WIDTH - RIGHT]
+    edges = [LEFT, *((across(a) + across(b)) / 2 for a, b in pairwise(places)), WIDTH - RIGHT]
     parts = []
     for i, x in enumerate(places):
         at = across(x)
@@ -240,9 +245,9 @@ def _short(value: float) -> float:
 
 def _caption(title: str, names: Sequence[str]) -> str:
     keys = [f'<span class="key c{i % COLOURS}"><span>{escape(name)}</span></span>' for i, name in enumerate(names)]
-    if not title and len(names) < 2:
-        return ""
-    return f"<figcaption>{f'<b>{escape(title)}</b>' if title else ''}{''.join(keys) if len(names) > 1 else ''}</figcaption>"
+    shown = [f"<b>{escape(title)}</b>"] if title else []
+    shown += keys if len(keys) > 1 else []  # a single line is named by the title
+    return f"<figcaption>{''.join(shown)}</figcaption>" if shown else ""
 
 
 def _figure(title: str, names: Sequence[str], parts: Sequence[str]) -> Html:

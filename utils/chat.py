@@ -86,7 +86,11 @@ def _assistant(message: Message, content: str) -> Iterator[Segment]:
     calls = message.get("tool_calls")
     for number, call in enumerate(json.loads(calls) if calls else []):
         yield Segment("\n" if number or content else "")
-        yield from (Segment(CALL, True), Segment(f"\n{json.dumps(call, ensure_ascii=False)}\n"), Segment(END_CALL, True))
+        yield from (
+            Segment(CALL, True),
+            Segment(f"\n{json.dumps(call, ensure_ascii=False)}\n"),
+            Segment(END_CALL, True),
+        )
 
 
 TEMPLATE = """\

@@ -36,7 +36,9 @@ def is_whole(folder: Path) -> bool:
 def check(folder: Path) -> None:
     """Refuse what is no model folder of ours, saying what is missing."""
     if not folder.exists():
-        raise UserError(f"{folder}: no such folder; give --model the folder of a trained model, as runs/demo/finetune/model")
+        raise UserError(
+            f"{folder}: no such folder; give --model the folder of a trained model, as runs/demo/finetune/model"
+        )
     if not folder.is_dir():
         raise UserError(f"{folder}: is a file; give --model the folder it lies in")
     if not (folder / "config.json").is_file():
@@ -45,7 +47,9 @@ def check(folder: Path) -> None:
         raise UserError(f"{folder}: no config.json, so not a model folder; {mend}")
     kind = _model_type(folder / "config.json")
     if not kind.startswith("yaya_"):
-        raise UserError(f"{folder}: a model of type {kind!r}; for now only models that Yaya trained (yaya_…) are understood")
+        raise UserError(
+            f"{folder}: a model of type {kind!r}; for now only models that Yaya trained (yaya_…) are understood"
+        )
     if not weights(folder):
         raise UserError(f"{folder}: no weights (*.safetensors); copy them there, or train again")
     if not (folder / SPM).is_file():
@@ -62,11 +66,16 @@ def _model_type(path: Path) -> str:
 def opened(folder: Path, load: Callable[[Path], M]) -> M:
     """What `load` makes of a folder that was checked; whatever keeps the weights from opening is told in one line."""
     check(folder)
+    from transformers.utils import logging  # here: what only looks at a folder does not pay for it
+
+    logging.disable_progress_bar()  # reading a small file is no news
     try:
         return load(folder)
     except (ValueError, OSError, RuntimeError, SafetensorError) as error:  # what the libraries say of a bad file
         why = str(error).strip().splitlines()
-        raise UserError(f"{folder}: cannot be opened ({why[0] if why else type(error).__name__}); copy it again") from None
+        raise UserError(
+            f"{folder}: cannot be opened ({why[0] if why else type(error).__name__}); copy it again"
+        ) from None
 
 
 def training(folder: Path) -> Json:

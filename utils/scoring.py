@@ -31,7 +31,7 @@ class Window(Protocol):
 
 
 Score = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-"""(input_ids, targets, position_ids) to the nats of each target, [N, L]; whatever stands where none is asked is ignored."""
+"""(input_ids, targets, position_ids) to the nats of each target, [N, L]; where none is asked, anything."""
 
 
 class Tally:
@@ -42,9 +42,7 @@ class Tally:
         self.sums_S3 = np.zeros((len(self.sources), 3), np.float64)
         """Ranks add these up, element by element; nothing else differs between them."""
 
-    def add(
-        self, source: str, nats_NL: np.ndarray, targets_NL: np.ndarray, bytes_per_id_V: np.ndarray
-    ) -> None:
+    def add(self, source: str, nats_NL: np.ndarray, targets_NL: np.ndarray, bytes_per_id_V: np.ndarray) -> None:
         """One window's nats."""
         asked_NL = targets_NL != UNTRAINED
         bytes_NL = np.where(asked_NL, bytes_per_id_V[np.where(asked_NL, targets_NL, 0)], 0)
@@ -59,11 +57,9 @@ class Tally:
 
     def bits_per_byte(self) -> dict[str, float]:
         """By source, and over all bytes as `all`; a source without text has no figure."""
-        rows = {name: sums for name, sums in zip(self.sources, self.sums_S3, strict=True)}
+        rows = dict(zip(self.sources, self.sums_S3, strict=True))
         rows[ALL] = self.sums_S3.sum(axis=0)
-        return {
-            name: float(nats / n_bytes / math.log(2)) for name, (nats, _, n_bytes) in rows.items() if n_bytes
-        }
+        return {name: float(nats / n_bytes / math.log(2)) for name, (nats, _, n_bytes) in rows.items() if n_bytes}
 
     def counts(self) -> dict[str, dict[str, int]]:
         """What the figures rest on: text tokens and bytes by source."""

@@ -36,9 +36,7 @@ Spans = Sequence[tuple[int, int]]
 def schema(dtype: np.dtype) -> pa.Schema:
     """The columns of a shard whose ids are uint16 or uint32."""
     tokens = pa.list_(pa.from_numpy_dtype(dtype))
-    return pa.schema(
-        [("id", pa.string()), ("tokens", tokens), ("spans", pa.list_(SPAN)), ("n_bytes", pa.int64())]
-    )
+    return pa.schema([("id", pa.string()), ("tokens", tokens), ("spans", pa.list_(SPAN)), ("n_bytes", pa.int64())])
 
 
 # ---------------------------------------------------------------- writing
@@ -112,9 +110,7 @@ def _offsets(lengths: Sequence[int]) -> pa.Array:
 
 def _span_column(spans: Sequence[Spans | None]) -> pa.Array:
     pairs = np.array([pair for some in spans for pair in some or ()], np.int32).reshape(-1, 2)
-    struct = pa.StructArray.from_arrays(
-        [pa.array(pairs[:, 0].copy()), pa.array(pairs[:, 1].copy())], fields=list(SPAN)
-    )
+    struct = pa.StructArray.from_arrays([pa.array(pairs[:, 0].copy()), pa.array(pairs[:, 1].copy())], fields=list(SPAN))
     mask = pa.array([some is None for some in spans], pa.bool_())
     return pa.ListArray.from_arrays(_offsets([len(some or ()) for some in spans]), struct, mask=mask)
 
@@ -168,9 +164,7 @@ class Shard:
         if batch.all_trained_N[row]:
             return tokens, None
         held = slice(batch.span_edges_N1[row], batch.span_edges_N1[row + 1])
-        return tokens, list(
-            zip(batch.span_starts_S[held].tolist(), batch.span_ends_S[held].tolist(), strict=True)
-        )
+        return tokens, list(zip(batch.span_starts_S[held].tolist(), batch.span_ends_S[held].tolist(), strict=True))
 
     def lengths(self) -> np.ndarray:
         """Tokens of each document."""
@@ -274,6 +268,6 @@ def _entry(path: Path, counts: Json, file: Json) -> Entry:
     size = path.stat().st_size if path.is_file() else 0
     if size != file["size"]:
         raise UserError(
-            f"{path}: {size} bytes, its manifest says {file['size']}; delete the pack folder and run the pack stage again"
+            f"{path}: {size} bytes, not {file['size']} as made; delete the pack folder and run the pack stage again"
         )
     return Entry(path, path.stat().st_mtime_ns, counts["documents"], counts["tokens"], file["hash"])

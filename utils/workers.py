@@ -11,8 +11,11 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
 from typing import TypeVar
+
+from utils.console import UserError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -29,6 +32,8 @@ def run_tasks(work: Callable[[Task], Result], tasks: Sequence[Task], workers: in
     try:
         for done in as_completed([pool.submit(work, task) for task in tasks]):
             yield done.result()
+    except BrokenProcessPool:
+        raise UserError("a worker process was killed, most likely for want of memory; give fewer workers=") from None
     except BaseException:  # an error, Ctrl-C or a consumer that left: nobody waits for tasks half done
         for child in set(multiprocessing.active_children()) - before:
             child.terminate()
@@ -42,9 +47,7 @@ def worker_count(wanted: int) -> int:
     if wanted > 0:
         return wanted
     return (
-        len(os.sched_getaffinity(0))
-        if os.name == "posix" and hasattr(os, "sched_getaffinity")
-        else os.cpu_count() or 1
+        len(os.sched_getaffinity(0)) if os.name == "posix" and hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
 
 

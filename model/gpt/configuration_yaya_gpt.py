@@ -5,6 +5,8 @@ from what is given, so a recipe may say `hidden_size` alone. A shape that cannot
 in one line, before any weight exists.
 """
 
+from typing import ClassVar
+
 from transformers import PreTrainedConfig
 
 
@@ -12,7 +14,7 @@ class YayaGPTConfig(PreTrainedConfig):
     """A dense decoder: RMSNorm, rotary positions, grouped-query attention with QK-norm, SwiGLU."""
 
     model_type = "yaya_gpt"
-    keys_to_ignore_at_inference = ["past_key_values"]
+    keys_to_ignore_at_inference: ClassVar = ["past_key_values"]
     default_theta = 10_000.0
 
     vocab_size: int = 6400
@@ -93,9 +95,7 @@ class YayaGPTConfig(PreTrainedConfig):
         if getattr(config, "use_sliding_window", False):
             raise ValueError("use_sliding_window=true is not supported: set it to false in config.json")
         own = cls.__dataclass_fields__
-        return cls(
-            **{name: value for name, value in config.to_dict().items() if name in own and name != "auto_map"}
-        )
+        return cls(**{name: value for name, value in config.to_dict().items() if name in own and name != "auto_map"})
 
     def _check_counts(self) -> None:
         names = [

@@ -13,9 +13,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 
-def positions_in_documents(
-    position_ids_BT: torch.Tensor, mask_BT: torch.Tensor | None
-) -> torch.Tensor | None:
+def positions_in_documents(position_ids_BT: torch.Tensor, mask_BT: torch.Tensor | None) -> torch.Tensor | None:
     """Each token's place in its own document, or None where every row is one document.
 
     A document begins where a token's position does not follow that of the token before it. A mask's zeros are

@@ -15,9 +15,7 @@ class ChunkedNats(torch.autograd.Function):
     """-log p(target) of each token. The backward pass computes a chunk's logits again, to keep none."""
 
     @staticmethod
-    def forward(
-        ctx, hidden_ND: torch.Tensor, weight_VD: torch.Tensor, targets_N: torch.Tensor
-    ) -> torch.Tensor:
+    def forward(ctx, hidden_ND: torch.Tensor, weight_VD: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
         nats, normalizers = [], []
         for hidden, targets in zip(hidden_ND.split(CHUNK), targets_N.split(CHUNK), strict=True):
             logits = (hidden @ weight_VD.T).float()

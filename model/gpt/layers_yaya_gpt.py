@@ -73,6 +73,10 @@ def eager_attention(
     return (weights_BHTT @ value_BHTE).transpose(1, 2).contiguous(), weights_BHTT
 
 
+class YayaGPTResidualLinear(nn.Linear):
+    """What a block adds to the residual stream. Starts at zero, so each block grows from the identity."""
+
+
 class YayaGPTAttention(nn.Module):
     """Grouped-query attention with normalised queries and keys, by whatever kernel the config names."""
 
@@ -82,15 +86,15 @@ class YayaGPTAttention(nn.Module):
         super().__init__()
         self.config = config
         self.layer_idx = layer_idx
-        self.head_dim: int = cast(int, config.head_dim)
-        key_value_heads = cast(int, config.num_key_value_heads)
+        self.head_dim: int = cast("int", config.head_dim)
+        key_value_heads = cast("int", config.num_key_value_heads)
         self.num_key_value_groups = config.num_attention_heads // key_value_heads
         self.scaling = self.head_dim**-0.5
         inner, shared = config.num_attention_heads * self.head_dim, key_value_heads * self.head_dim
         self.q_proj = nn.Linear(config.hidden_size, inner, bias=config.attention_bias)
         self.k_proj = nn.Linear(config.hidden_size, shared, bias=config.attention_bias)
         self.v_proj = nn.Linear(config.hidden_size, shared, bias=config.attention_bias)
-        self.o_proj = nn.Linear(inner, config.hidden_size, bias=config.attention_bias)
+        self.o_proj = YayaGPTResidualLinear(inner, config.hidden_size, bias=config.attention_bias)
         self.q_norm = YayaGPTRMSNorm(self.head_dim, config.rms_norm_eps)
         self.k_norm = YayaGPTRMSNorm(self.head_dim, config.rms_norm_eps)
 
@@ -128,10 +132,10 @@ class YayaGPTMLP(nn.Module):
 
     def __init__(self, config: YayaGPTConfig) -> None:
         super().__init__()
-        inner = cast(int, config.intermediate_size)
+        inner = cast("int", config.intermediate_size)
         self.gate_proj = nn.Linear(config.hidden_size, inner, bias=False)
         self.up_proj = nn.Linear(config.hidden_size, inner, bias=False)
-        self.down_proj = nn.Linear(inner, config.hidden_size, bias=False)
+        self.down_proj = YayaGPTResidualLinear(inner, config.hidden_size, bias=False)
         self.act_fn = ACT2FN[config.hidden_act]
 
     def forward(self, hidden_BTD: torch.Tensor) -> torch.Tensor:

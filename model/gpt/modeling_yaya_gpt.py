@@ -27,7 +27,13 @@ from transformers.utils.output_capturing import capture_outputs
 from .configuration_yaya_gpt import YayaGPTConfig
 from .documents_yaya_gpt import document_runs, positions_in_documents
 from .head_yaya_gpt import YayaGPTHead
-from .layers_yaya_gpt import YayaGPTAttention, YayaGPTDecoderLayer, YayaGPTMLP, YayaGPTRMSNorm, rotations
+from .layers_yaya_gpt import (
+    YayaGPTAttention,
+    YayaGPTDecoderLayer,
+    YayaGPTResidualLinear,
+    YayaGPTRMSNorm,
+    rotations,
+)
 
 
 @dataclass
@@ -56,22 +62,20 @@ class YayaGPTPreTrainedModel(PreTrainedModel):
     config_class = YayaGPTConfig
     base_model_prefix = "model"
     supports_gradient_checkpointing = True
-    _no_split_modules = ["YayaGPTDecoderLayer"]
-    _skip_keys_device_placement = ["past_key_values"]
+    _no_split_modules = ["YayaGPTDecoderLayer"]  # noqa: RUF012
+    _skip_keys_device_placement = ["past_key_values"]  # noqa: RUF012
     _supports_flash_attn = True
     _supports_sdpa = True
     _supports_flex_attn = True
     _can_compile_fullgraph = True
     _supports_attention_backend = True
-    _can_record_outputs = {"hidden_states": YayaGPTDecoderLayer, "attentions": YayaGPTAttention}
+    _can_record_outputs = {"hidden_states": YayaGPTDecoderLayer, "attentions": YayaGPTAttention}  # noqa: RUF012
 
     def _init_weights(self, module: nn.Module) -> None:
+        # transformers asks this only of modules that own weights, when the code is not its own
         super()._init_weights(module)
-        # Each block starts as the identity: what it adds to the residual stream grows from nothing.
-        if isinstance(module, YayaGPTAttention):
-            init.zeros_(module.o_proj.weight)
-        elif isinstance(module, YayaGPTMLP):
-            init.zeros_(module.down_proj.weight)
+        if isinstance(module, YayaGPTResidualLinear):
+            init.zeros_(module.weight)
 
 
 class YayaGPTModel(YayaGPTPreTrainedModel):
@@ -80,9 +84,7 @@ class YayaGPTModel(YayaGPTPreTrainedModel):
     def __init__(self, config: YayaGPTConfig) -> None:
         super().__init__(config)
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.layers = nn.ModuleList(
-            YayaGPTDecoderLayer(config, layer) for layer in range(config.num_hidden_layers)
-        )
+        self.layers = nn.ModuleList(YayaGPTDecoderLayer(config, layer) for layer in range(config.num_hidden_layers))
         self.norm = YayaGPTRMSNorm(config.hidden_size, config.rms_norm_eps)
         self.gradient_checkpointing = False
         self.post_init()
@@ -109,17 +111,13 @@ class YayaGPTModel(YayaGPTPreTrainedModel):
             seen = past_key_values.get_seq_length() if past_key_values is not None else 0
             position_ids = (torch.arange(hidden_BTD.shape[1], device=hidden_BTD.device) + seen)[None]
         rope = self.config.rope_parameters or {}
-        rotation = rotations(
-            position_ids, cast(int, self.config.head_dim), rope["rope_theta"], hidden_BTD.dtype
-        )
+        rotation = rotations(position_ids, cast("int", self.config.head_dim), rope["rope_theta"], hidden_BTD.dtype)
         for layer in self.layers:
             hidden_BTD = layer(
                 hidden_BTD,
                 rotation=rotation,
                 attention_mask=mask,
-                position_ids=position_ids
-                if places_BT is None
-                else places_BT,  # flash kernels read edges here
+                position_ids=position_ids if places_BT is None else places_BT,  # flash kernels read edges here
                 past_key_values=past_key_values,
                 use_cache=use_cache,
                 runs=runs,
@@ -176,16 +174,14 @@ class YayaGPTModel(YayaGPTPreTrainedModel):
         if past_key_values is not None:
             raise ValueError("packed rows (position_ids start again) cannot use a cache: use_cache=False")
         if "flash" in kernel and rows > 1:
-            raise ValueError(
-                f"{kernel} keeps packed documents apart in one row only: use sdpa, or one row a call"
-            )
+            raise ValueError(f"{kernel} keeps packed documents apart in one row only: use sdpa, or one row a call")
         return places_BT
 
 
 class YayaGPTForCausalLM(YayaGPTPreTrainedModel, GenerationMixin):
     """The decoder with its head: one door for training, scoring and generation."""
 
-    _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
+    _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}  # noqa: RUF012
 
     def __init__(self, config: YayaGPTConfig) -> None:
         super().__init__(config)
@@ -218,9 +214,7 @@ class YayaGPTForCausalLM(YayaGPTPreTrainedModel, GenerationMixin):
         **kwargs,
     ) -> YayaOutput:
         if labels is not None and targets is not None:
-            raise ValueError(
-                "give labels (shifted inside, mean loss) or targets (already shifted, sum), not both"
-            )
+            raise ValueError("give labels (shifted inside, mean loss) or targets (already shifted, sum), not both")
         states = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,

@@ -55,7 +55,11 @@ class Columns:
         used = (self.text,) if self.text else (self.question, self.answer, self.more)
         for name in used:
             value = row.get(name)
-            if value is not None and not isinstance(value, str | int | float) and not _is_alternatives(name, value, self):
+            if (
+                value is not None
+                and not isinstance(value, str | int | float)
+                and not _is_alternatives(name, value, self)
+            ):
                 return Unreadable(f"{name} holds a {type(value).__name__}, not text", str(dict(row))[:200])
         meta = {str(k): v for k, v in row.items() if k not in used and v not in (None, "")}
         if self.text:

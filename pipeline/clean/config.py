@@ -61,6 +61,8 @@ class CleanConfig:
         if self.workers < 0:
             raise ValueError(f"workers = {self.workers}; give a number of processes, or 0 for one a core")
         if not 0 <= self.min_chars <= self.max_chars or self.max_chars == 0:
-            raise ValueError(f"min_chars = {self.min_chars}, max_chars = {self.max_chars}; the first must not exceed the second")
+            raise ValueError(
+                f"min_chars = {self.min_chars}, max_chars = {self.max_chars}; the first must not exceed the second"
+            )
         if not 0 <= self.max_bad_ratio <= 1:
             raise ValueError(f"max_bad_ratio = {self.max_bad_ratio}; it is a share, between 0 and 1")

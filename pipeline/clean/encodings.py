@@ -45,7 +45,7 @@ def _broken(block: bytes, encoding: str) -> float:
     return len(_BAD.findall(text)) / beyond if beyond else 0.0
 
 
-def open_text(path: Path, encoding: str, newline: str = "\n") -> TextIO:
+def open_text(path: Path, encoding: str, newline: str | None = "\n") -> TextIO:
     """A text file whose undecodable bytes are lone surrogates; lines end as `newline` says."""
     return path.open("r", encoding=encoding, errors="surrogateescape", newline=newline)
 

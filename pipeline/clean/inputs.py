@@ -34,7 +34,9 @@ class Raw:
 def expand(inputs: Sequence[Input]) -> list[Raw]:
     """Every file that the inputs name, in their order and sorted within each; a file named twice counts once."""
     if not inputs:
-        raise UserError("clean.inputs is empty; name a corpus: clean.inputs=my.csv (a file, a folder, a glob or a list)")
+        raise UserError(
+            "clean.inputs is empty; name a corpus: clean.inputs=my.csv (a file, a folder, a glob or a list)"
+        )
     found: dict[str, tuple[Path, Input, str]] = {}
     for one in inputs:
         for path, source in files_of(one):
@@ -59,11 +61,15 @@ def files_of(one: Input) -> list[tuple[Path, str]]:
         )
     path = Path(one.path).expanduser()
     if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.is_file() and p.suffix.lower() in READABLE and not _hidden(p, path))
+        files = sorted(
+            p for p in path.rglob("*") if p.is_file() and p.suffix.lower() in READABLE and not _hidden(p, path)
+        )
         if not files:
             raise UserError(f"clean.inputs: {one.path}: no file in this folder can be read ({', '.join(READABLE)})")
         return [(file, sanitise(one.source or path.resolve().name)) for file in files]
-    files = [path] if path.exists() else sorted(Path(p) for p in glob.glob(str(path), recursive=True) if Path(p).is_file())
+    files = (
+        [path] if path.exists() else sorted(Path(p) for p in glob.glob(str(path), recursive=True) if Path(p).is_file())
+    )
     if not files:
         raise UserError(f"clean.inputs: {one.path}: nothing there; correct the path (it counts from {Path.cwd()})")
     return [(file, sanitise(one.source or file.stem)) for file in files]

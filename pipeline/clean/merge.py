@@ -56,7 +56,9 @@ def rescued(groups_by_source: dict[str, set[str]], config: CleanConfig) -> set[s
     return found
 
 
-def write_shards(parts: Sequence[Path], raws: Sequence[Raw], output: Path, config: CleanConfig) -> dict[str, dict[str, int]]:
+def write_shards(
+    parts: Sequence[Path], raws: Sequence[Raw], output: Path, config: CleanConfig
+) -> dict[str, dict[str, int]]:
     """The shards of every source; records by source and split come back."""
     again = duplicates(parts)
     by_source: dict[str, list[int]] = {}
@@ -64,19 +66,25 @@ def write_shards(parts: Sequence[Path], raws: Sequence[Raw], output: Path, confi
         by_source.setdefault(raw.source, []).append(number)
     groups = {source: _groups(parts, again, numbers) for source, numbers in by_source.items()}
     kept_in_train = rescued(groups, config)
-    counts = {}
+    counts: dict[str, dict[str, int]] = {}
     for source, numbers in by_source.items():
         tables = [pq.read_table(parts[n]).filter(pa.array(~again[n])) for n in numbers]
         table = _shuffled(pa.concat_tables(tables), config.seed)
         splits = np.array(
-            ["train" if group in kept_in_train else split_of(group, config) for group in table.column("group").to_pylist()]
+            [
+                "train" if group in kept_in_train else split_of(group, config)
+                for group in table.column("group").to_pylist()
+            ]
         )
         counts[source] = {}
         for split in SPLITS:
             rows = table.filter(pa.array(splits == split)) if len(splits) else table
             counts[source][split] = len(rows)
             for number, (start, end) in enumerate(cuts(rows.column("n_bytes").to_numpy())):
-                write_table(output / split / f"{source}-{number:05d}.parquet", rows.slice(start, end - start).select(SCHEMA.names))
+                write_table(
+                    output / split / f"{source}-{number:05d}.parquet",
+                    rows.slice(start, end - start).select(SCHEMA.names),
+                )
     return counts
 
 

@@ -21,10 +21,10 @@ _GAPS = re.compile(r"\n{3,}")
 
 
 def _common(text: str) -> str:
+    text = _INVISIBLE.sub("", _LINE_ENDS.sub("\n", text))
     if not unicodedata.is_normalized("NFC", text):
         text = unicodedata.normalize("NFC", text)
-    text = _LINE_ENDS.sub("\n", text)
-    return _TRAILING.sub("", _INVISIBLE.sub("", text))
+    return _TRAILING.sub("", text)
 
 
 def clean_text(text: str) -> str:

@@ -16,14 +16,16 @@ from utils.recipe import nearest
 def readers() -> dict[str, Reader]:
     """Every module of corpora/ by its name."""
     files = sorted((Path(__file__).parent / "corpora").glob("[!_]*.py"))
-    return {file.stem: cast(Reader, import_module(f"pipeline.clean.corpora.{file.stem}")) for file in files}
+    return {file.stem: cast("Reader", import_module(f"pipeline.clean.corpora.{file.stem}")) for file in files}
 
 
 def choose(sample: Sample, wanted: str) -> str:
     """The reader asked for, or with `auto` the one that knows the file; the mend if there is none."""
     if wanted != "auto":
         if wanted not in readers():
-            raise UserError(f"clean.inputs: {sample.path}: unknown reader {wanted}{nearest(wanted, ['auto', *readers()])}")
+            raise UserError(
+                f"clean.inputs: {sample.path}: unknown reader {wanted}{nearest(wanted, ['auto', *readers()])}"
+            )
         return wanted
     willing = [name for name, reader in readers().items() if reader.sniff(sample)]
     if len(willing) == 1:

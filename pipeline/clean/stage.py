@@ -57,7 +57,9 @@ def _clean(config: CleanConfig, raws: Sequence[Raw], folder: Path) -> Json:
     splits = write_shards([task.part.with_suffix(".parquet") for task in tasks], raws, folder, config)
     report = account(raws, accounts, splits)
     if not report["kept"]:
-        raise UserError(f"clean: empty corpus: nothing was kept of {_read(report)} from {_names(raws)}; name another input")
+        raise UserError(
+            f"clean: empty corpus: nothing was kept of {_read(report)} from {_names(raws)}; name another input"
+        )
     with whole(folder / "quarantine.jsonl") as draft:
         lines = [json.dumps(bad, ensure_ascii=False) + "\n" for one in accounts for bad in one["quarantined"]]
         draft.write_text("".join(lines), encoding="utf-8")
@@ -72,8 +74,9 @@ def _refuse_bad(accounts: Sequence[Json], config: CleanConfig) -> None:
     if len(bad) > config.max_bad_ratio * read:
         first = bad[0]
         raise UserError(
-            f"clean: {len(bad)} of {read} records cannot be read (clean.max_bad_ratio = {config.max_bad_ratio:g}); the first: "
-            f"{first['file']}, record {first['ordinal']}: {first['reason']}; mend the file, or raise clean.max_bad_ratio"
+            f"clean: {len(bad)} of {read} records cannot be read (clean.max_bad_ratio = {config.max_bad_ratio:g}); "
+            f"the first: {first['file']}, record {first['ordinal']}: {first['reason']}; "
+            "mend the file, or raise clean.max_bad_ratio"
         )
 
 
@@ -111,7 +114,12 @@ def closing_line(report: Json, output: Path) -> str:
     """What a person wants to know of it, in one line."""
     lost = [f"{rule} {count}" for rule, count in report["dropped"].items()]
     if report["quarantined"]:
-        lost.append(tell(f"unreadable {report['quarantined']} (quarantine.jsonl)", f"无法读取 {report['quarantined']}（见 quarantine.jsonl）"))
+        lost.append(
+            tell(
+                f"unreadable {report['quarantined']} (quarantine.jsonl)",
+                f"无法读取 {report['quarantined']}（见 quarantine.jsonl）",
+            )
+        )
     splits = ", ".join(f"{split} {report['splits'][split]:,}" for split in SPLITS if report["splits"][split])
     left = f"; {tell('left out', '未留')}: {', '.join(lost)}" if lost else ""
     return tell(

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from pipeline.clean.config import CleanConfig
 from pipeline.clean.inputs import Raw
-from pipeline.clean.protocol import EXCERPT, Found, Item, Sample, Unreadable
+from pipeline.clean.protocol import EXCERPT, Item, Sample, Unreadable
 from pipeline.clean.readers import readers
 from pipeline.clean.records import content_hash, record_of
 from pipeline.clean.rules import first_hit, texts

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from pipeline.clean.protocol import Found, Item, Message, Unreadable
@@ -126,9 +127,7 @@ def _calls(value: Any) -> str | None:
             raise ValueError("a tool call has no name")
         arguments = inner.get("arguments", inner.get("parameters", {}))
         if isinstance(arguments, str):
-            try:
+            with suppress(ValueError):  # a call may pass plain text
                 arguments = json.loads(arguments)
-            except ValueError:
-                pass  # a call may pass plain text
         calls.append({"name": inner["name"], "arguments": arguments})
     return json.dumps(calls, ensure_ascii=False)

@@ -89,7 +89,8 @@ def _scores(report: Json, life: Life) -> Section:
     )
     if report["base"]:
         note = tell(
-            "Only pretrained: it goes on with a text and was not asked questions.", "只经过预训练：它续写文本，未参加问答。"
+            "Only pretrained: it goes on with a text and was not asked questions.",
+            "只经过预训练：它续写文本，未参加问答。",
         )
     return Section(tell("Scores", "成绩"), blocks, note)
 
@@ -103,14 +104,16 @@ def _answers(report: Json) -> Section | None:
     if not report["answers"]:
         return None
     shown = [
-        Answer(
-            answer["question"],
-            answer["answer"],
-            note="" if report["base"] else tell("taught", "教过") if answer["taught"] else tell("not taught", "没教过"),
-        )
-        for answer in report["answers"]
+        Answer(answer["question"], answer["answer"], note=taught_note(report, answer)) for answer in report["answers"]
     ]
     return Section(tell("What it says", "它怎么说"), [qa(shown)])
+
+
+def taught_note(report: Json, answer: Json) -> str:
+    """Was this question among the trained ones? Of a base model, which took no questions, nothing is said."""
+    if report["base"]:
+        return ""
+    return tell("taught", "教过") if answer["taught"] else tell("not taught", "没教过")
 
 
 def _reading(life: Life) -> Section | None:
@@ -118,7 +121,10 @@ def _reading(life: Life) -> Section | None:
     clean = life.clean
     if clean:
         dropped = sum(clean.get("dropped", {}).values())
-        tiles: dict[str, object] = {tell("Records read", "读入记录"): clean["read"], tell("Kept", "留下"): clean["kept"]}
+        tiles: dict[str, object] = {
+            tell("Records read", "读入记录"): clean["read"],
+            tell("Kept", "留下"): clean["kept"],
+        }
         tiles |= {tell("Dropped", "去除"): dropped, tell("Unreadable", "无法读取"): clean["quarantined"]}
         blocks.append(facts(tiles))
         kept = {name: part["kept"] for name, part in clean.get("sources", {}).items()}
@@ -127,7 +133,9 @@ def _reading(life: Life) -> Section | None:
     rows = []
     for verb in ("pretrain", "finetune"):
         for split, sources in life.pack.get(verb, {}).items():
-            total = {name: sum(s[name] for s in sources.values()) for name in ("documents", "tokens", "trained", "bytes")}
+            total = {
+                name: sum(s[name] for s in sources.values()) for name in ("documents", "tokens", "trained", "bytes")
+            }
             density = f"{total['bytes'] / total['tokens']:.2f}" if total["tokens"] else "–"
             rows.append([verb, split, total["documents"], total["tokens"], total["trained"], density])
     if rows:
@@ -166,8 +174,11 @@ def _training(life: Life) -> Section | None:
         looks = [line for line in lines if line.get("bpb")]
         if len(looks) > 1:
             names = looks[-1]["bpb"]
-            series = {name: [(l["step"], l["bpb"][name]) for l in looks if name in l["bpb"]] for name in names}
-            blocks.append(curves(series, tell(f"{verb}: held-out bits per byte", f"{verb}：留出文本每字节比特"), "步"))
+            series = {
+                name: [(look["step"], look["bpb"][name]) for look in looks if name in look["bpb"]] for name in names
+            }
+            title = tell(f"{verb}: held-out bits per byte", f"{verb}：留出文本每字节比特")
+            blocks.append(curves(series, title, tell("step", "步")))
     return Section(tell("How it learned", "它怎样学会"), blocks) if blocks else None
 
 

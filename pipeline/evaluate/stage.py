@@ -20,7 +20,7 @@ from typing import Any
 from pipeline.evaluate.config import EvaluateConfig
 from pipeline.evaluate.life import Life, gather
 from pipeline.evaluate.questions import Question, Taught, key, read_exam, read_taught
-from pipeline.evaluate.report import render
+from pipeline.evaluate.report import render, taught_note
 from pipeline.evaluate.scores import Reply, by_source, score
 from utils.chat import conversation
 from utils.codec import Codec
@@ -119,7 +119,9 @@ def _ask(config: EvaluateConfig, folder: Path, questions: Sequence[Question], ba
     codec = Codec(folder)
     net: Any = opened(folder, families.load)
     prompts = [_prompt(codec, question, base) for question in questions]
-    limit = net.config.max_position_embeddings  # a longer question cannot be read: it gets no reply, and counts as wrong
+    limit = (
+        net.config.max_position_embeddings
+    )  # a longer question cannot be read: it gets no reply, and counts as wrong
     asked = [i for i, prompt in enumerate(prompts) if len(prompt) < limit]
     said = [""] * len(questions)
     sampling = Sampling(max_new_tokens=config.max_new_tokens)
@@ -156,7 +158,8 @@ def show(output: Path) -> None:
         near = tell(f"similarity {exam['similarity']:.2f}", f"相似度 {exam['similarity']:.2f}")
         say(_score_line(exam["name"], exam) + tell(f"; {near}", f"；{near}") + _taught_part(exam))
     for answer in report["answers"]:
-        note = "" if report["base"] else tell(" (taught)", "（教过）") if answer["taught"] else tell(" (not taught)", "（没教过）")
+        known = taught_note(report, answer)
+        note = tell(f" ({known})", f"（{known}）") if known else ""
         say(f"\n{tell('Q', '问')}{tell(': ', '：')}{answer['question']}{note}")
         say(f"{tell('A', '答')}{tell(': ', '：')}{answer['answer'].strip()}")
     model = os.path.normpath(output / report["model"])

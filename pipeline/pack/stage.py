@@ -107,9 +107,7 @@ def pack_shard(task: Task) -> Json:
             for verb, tokens, spans, n_bytes in rows(record, codec, task.chat_in_pretrain, left_out.update):
                 if verb not in writers:
                     path = task.folder / verb / task.split / f"{task.clean.stem}.arrow"
-                    writers[verb] = open_files.enter_context(
-                        shard_writer(path, codec.vocab_size, codec.dtype)
-                    )
+                    writers[verb] = open_files.enter_context(shard_writer(path, codec.vocab_size, codec.dtype))
                 writers[verb].add(record["id"], tokens, spans, n_bytes)
     part = {
         "name": task.name,
@@ -141,9 +139,7 @@ def _counts(writer: ShardWriter) -> Json:
 Row = tuple[str, np.ndarray, list[Span] | None, int]
 
 
-def rows(
-    record: Record, codec: Codec, chat_in_pretrain: bool, leave_out: Callable[[list[str]], None]
-) -> Iterator[Row]:
+def rows(record: Record, codec: Codec, chat_in_pretrain: bool, leave_out: Callable[[list[str]], None]) -> Iterator[Row]:
     """A record's rows: (verb, tokens, trained spans, bytes of text)."""
     edge = np.array([codec.end_of_text], codec.dtype)
     reason = why_not(record)
@@ -205,9 +201,7 @@ def _add(total: Json, counts: Json) -> None:
 def _say_what_was_done(report: Json) -> None:
     for verb in ("pretrain", "finetune"):
         sources = list(report[verb].get("train", {}).values())
-        documents, tokens, trained = (
-            sum(s[name] for s in sources) for name in ("documents", "tokens", "trained")
-        )
+        documents, tokens, trained = (sum(s[name] for s in sources) for name in ("documents", "tokens", "trained"))
         en = f"pack: {verb} {documents:,} documents, {tokens:,} tokens, {trained:,} trained"
         say(tell(en, f"打包：{verb} {documents:,} 篇，{tokens:,} 个 token，训练 {trained:,} 个"))
     reasons: Json = {}

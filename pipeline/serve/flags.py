@@ -17,12 +17,14 @@ from typing import Any
 from utils.console import UserError, well_formed
 from utils.recipe import convert, field_comments, field_types
 
-
 HELP = ("--help", "-h")
 
 
 def literal_words(words: Sequence[str], config: Any, program: str) -> list[str]:
-    """`--name value`, `--name=value` → `--name=<literal>`, checked against the dataclass `config`; `--help` alone if it is asked for."""
+    """`--name value` or `--name=value` as `--name=<literal>`, checked against the dataclass `config`.
+
+    `--help` comes out alone, wherever it stands.
+    """
     found: dict[str, Any] = {}
     kinds = field_types(config)
     names = [field.name for field in dataclasses.fields(config)]

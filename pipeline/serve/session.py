@@ -35,7 +35,7 @@ class Session:
         self,
         model: PreTrainedModel,
         codec: Codec,
-        sampling: Sampling = Sampling(),
+        sampling: Sampling,
         base: bool = False,
         system: str = "",
         notice: Callable[[str], None] = warn,
@@ -111,7 +111,7 @@ class Session:
             self._told_forgetting = True
             self.notice(
                 tell(
-                    f"the conversation is longer than the model's {self.context} tokens; its oldest turns are forgotten",
+                    f"the conversation outgrew the model's {self.context} tokens; its oldest turns are forgotten",
                     f"对话超过模型能读的 {self.context} 个词元，最早的几轮已忘记",
                 )
             )
@@ -122,8 +122,8 @@ class Session:
         left = self.room - frame
         if left < 1:
             raise UserError(f"--system: {frame} tokens leave no room in the model's {self.context}; shorten it")
-        text = text[: left * max(len(piece) for piece in self.codec.piece_bytes)]  # no token holds more than the longest
-        ids = self.codec.encode(text)[:left]
+        text = text[: left * max(len(piece) for piece in self.codec.piece_bytes)]  # no token is longer
+        ids = self.codec.encode(text)[:left].tolist()
         while len(self._encode([{"role": "user", "content": self.codec.decode(ids)}])) > self.room:
             ids = ids[:-1]  # decoding may have cut a character, whose remains take more tokens
         return self.codec.decode(ids)
@@ -165,4 +165,3 @@ def device_of(name: str) -> str:
 def threads_for(parameters: int) -> int:
     """See SMALL; above it, every core."""
     return 1 if parameters < SMALL else torch.get_num_threads()
-

@@ -13,7 +13,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
-from typing import NoReturn
 
 from pipeline.serve.config import ChatConfig
 from pipeline.serve.find import newest_model
@@ -40,7 +39,11 @@ def chat(config: ChatConfig) -> None:
         talk(session, folder)
         return
     for line in [config.once] if config.once is not None else piped_lines():
-        if not answer(session.say(line)):
+        if config.once is None and line.lower() in NEW:
+            session.new()
+        elif config.once is None and line.lower() in QUIT:
+            break
+        elif not answer(session.say(line)):
             leave_by_signal()
 
 
@@ -120,7 +123,12 @@ def greet(session, folder: Path) -> None:  # type: ignore[no-untyped-def]
                 "只经过预训练：它会接着你的话往下写，不会对话。",
             )
         )
-    print(styled(tell("/new forgets · /help · /quit or Ctrl-D leaves", "/new 新对话 · /help 帮助 · /quit 或 Ctrl-D 离开"), "2"))
+    print(
+        styled(
+            tell("/new forgets · /help · /quit or Ctrl-D leaves", "/new 新对话 · /help 帮助 · /quit 或 Ctrl-D 离开"),
+            "2",
+        )
+    )
 
 
 def help_lines() -> str:

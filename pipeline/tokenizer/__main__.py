@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from pipeline.tokenizer.stage import run
 from pipeline.recipe import from_command_line, recipe_help
+from pipeline.tokenizer.stage import run
 from utils.console import run_program, say, tell
 
 

@@ -18,8 +18,8 @@ class TokenizerConfig:
     split_by_script: bool = False
     """Forbid pieces that mix scripts, such as Han with punctuation."""
 
-    sample_megabytes: int = 200
-    """Text read for training, drawn evenly from all records by `seed`. Costs about 20 MB of memory a MB."""
+    sample_megabytes: int = 100
+    """Text read for training, drawn evenly from all records by `seed`. Costs about 25 MB of memory a MB."""
 
     seed: int = 0
     """Draws the sample."""

@@ -56,7 +56,7 @@ def wrapper_config() -> Json:
         "tokenizer_class": "PreTrainedTokenizerFast",
         "eos_token": END_OF_TURN,
         "pad_token": PAD,
-        "extra_special_tokens": [mark for mark in MARKS if mark not in (END_OF_TURN, PAD)],
+        "additional_special_tokens": [mark for mark in MARKS if mark not in (END_OF_TURN, PAD)],
         "clean_up_tokenization_spaces": False,
         "model_input_names": ["input_ids", "attention_mask"],
     }

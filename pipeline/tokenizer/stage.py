@@ -41,15 +41,18 @@ def _make(config: TokenizerConfig, clean: Path, folder: Path) -> Json:
     share = min(1.0, config.sample_megabytes * 1e6 / max(total, 1))
     sentences: list[str] = []
     beginnings: dict[str, list[str]] = {}
+    measured: dict[str, int] = {}
     records = 0
     with progress(tell("tokenizer: read", "词表：读取"), int(total * share), tell("bytes", "字节")) as meter:
         for record in drawn(clean, share, config.seed):
             records += 1
-            some = beginnings.setdefault(record["source"], [])
+            source = record["source"]
             for text in texts_of(record):
                 sentences += lines_of(text)
-                some.append(text)
                 meter.advance(len(text.encode()))
+                if measured.get(source, 0) < MEASURED:
+                    beginnings.setdefault(source, []).append(text)
+                    measured[source] = measured.get(source, 0) + len(text)
     if not any(sentences):
         raise UserError(f"{clean}: no text in the train split to learn a vocabulary from; give clean.inputs more")
     with progress(tell("tokenizer: learn", "词表：训练")):
@@ -70,13 +73,8 @@ def fit(spm: sentencepiece.SentencePieceProcessor, texts: dict[str, list[str]]) 
     """Characters a token, by source, on the beginning of each."""
     found = {}
     for source, pieces in texts.items():
-        characters = tokens = 0
-        for piece in pieces:
-            characters += len(piece)
-            tokens += len(spm.Encode(piece))
-            if characters > MEASURED:
-                break
-        found[source] = round(characters / max(tokens, 1), 3)
+        tokens = sum(len(ids) for ids in spm.Encode(pieces))
+        found[source] = round(sum(map(len, pieces)) / max(tokens, 1), 3)
     return found
 
 
@@ -92,10 +90,11 @@ def closing_lines(report: Json, output: Path) -> list[str]:
             )
         )
     fits = ", ".join(f"{source} {value:.2f}" for source, value in report["characters_per_token"].items())
+    text = f"{report['sampled_bytes'] / 1e3:,.0f} kB"
     lines.append(
         tell(
-            f"tokenizer: {size:,} pieces from {report['sampled_bytes'] / 1e3:,.0f} kB; characters a token: {fits} -> {output}",
-            f"词表：从 {report['sampled_bytes'] / 1e3:,.0f} kB 文本得到 {size:,} 个词元；每词元字数：{fits} -> {output}",
+            f"tokenizer: {size:,} pieces from {text} of text; characters a token: {fits} -> {output}",
+            f"词表：从 {text} 文本得到 {size:,} 个词元；每词元字数：{fits} -> {output}",
         )
     )
     return lines

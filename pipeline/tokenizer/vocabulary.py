@@ -110,7 +110,7 @@ def _largest_possible(error: RuntimeError, config: TokenizerConfig) -> int:
         return int(found[1])
     if found := _REQUIRED.search(str(error)):
         raise UserError(
-            f"tokenizer.vocab_size = {config.vocab_size}: marks, bytes and the text's characters alone need {found[1]}; "
-            f"raise it, or lower tokenizer.coverage = {config.coverage:g}"
+            f"tokenizer.vocab_size = {config.vocab_size}: marks, bytes and the text's characters alone need "
+            f"{found[1]}; raise it, or lower tokenizer.coverage = {config.coverage:g}"
         ) from None
     raise error

@@ -71,12 +71,8 @@ def _pieces(source: Source, seq_len: int, turn: int, counts: Counter[str]) -> It
     for lengths_N in source.lengths():
         fits_N = lengths_N <= seq_len + 1
         documents_N = np.arange(first, first + len(lengths_N))
-        whole_M3 = np.stack([documents_N, np.zeros_like(documents_N), lengths_N], axis=1)[
-            fits_N & (lengths_N > 1)
-        ]
-        cut = [
-            _cut_document(source, int(document), seq_len, turn, counts) for document in documents_N[~fits_N]
-        ]
+        whole_M3 = np.stack([documents_N, np.zeros_like(documents_N), lengths_N], axis=1)[fits_N & (lengths_N > 1)]
+        cut = [_cut_document(source, int(document), seq_len, turn, counts) for document in documents_N[~fits_N]]
         both_P3 = np.concatenate([whole_M3, *cut])
         yield both_P3[np.argsort(both_P3[:, 0], kind="stable")]
         first += len(lengths_N)
@@ -95,9 +91,7 @@ def _cut_document(source: Source, document: int, seq_len: int, turn: int, counts
     return np.array([(document, start, end) for start, end in pieces], np.int64).reshape(-1, 3)
 
 
-def cut_at_turns(
-    edges: list[int], trained: list[bool], seq_len: int
-) -> tuple[list[tuple[int, int]], int, int]:
+def cut_at_turns(edges: list[int], trained: list[bool], seq_len: int) -> tuple[list[tuple[int, int]], int, int]:
     """Runs of whole turns that fit; turn i is [edges[i], edges[i + 1]) and holds trained tokens if trained[i].
 
     A run ends where the next turn would not fit, or earlier, if that spares the next run from opening with a reply

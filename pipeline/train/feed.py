@@ -77,7 +77,6 @@ def split_rows(tokens_NP: np.ndarray, ends_N: np.ndarray, edge: int, pad: int) -
     inputs_NL = tokens_NP[:, :-1].copy()
     targets_NL = tokens_NP[:, 1:].copy()
     starts_NL = inputs_NL == edge
-    starts_NL[:, 0] = True
     for row in np.flatnonzero(ends_N < tokens_NP.shape[1]).tolist():
         last = int(ends_N[row]) - 1  # this token is a target; as an input it has nothing to predict
         inputs_NL[row, last:] = pad
@@ -88,7 +87,7 @@ def split_rows(tokens_NP: np.ndarray, ends_N: np.ndarray, edge: int, pad: int) -
 
 
 def positions(starts_NL: np.ndarray) -> np.ndarray:
-    """Each place's distance from the last start at or before it."""
+    """Each place's distance from the last start at or before it; a row begins with one."""
     places_L = np.arange(starts_NL.shape[1])
     return places_L - np.maximum.accumulate(np.where(starts_NL, places_L, 0), axis=1)
 
@@ -157,15 +156,11 @@ class BinnedDialogues:
 class ShardFeed:
     """Packed shards in an order drawn from the seed, sources mixed by their shares."""
 
-    def __init__(
-        self, pack: Path, verb: Verb, seq_len: int, seed: int, mix: Mapping[str, float], cache: Path
-    ):
+    def __init__(self, pack: Path, verb: Verb, seq_len: int, seed: int, mix: Mapping[str, float], cache: Path):
         self.by_source = held_out(pack, verb, seq_len, cache, split="train")
         sizes = {name: len(sequences) for name, sequences in self.by_source.items()}
         if not any(sizes.values()):
-            raise UserError(
-                f"{pack / verb}: nothing to train on there; give clean.inputs records of that kind"
-            )
+            raise UserError(f"{pack / verb}: nothing to train on there; give clean.inputs records of that kind")
         self._weights = weights(sizes, mix, f"{verb}.mix")
         self._names = list(self._weights)
         self.seq_len, self._seed = seq_len, seed
@@ -181,9 +176,7 @@ class ShardFeed:
         """What binning did, over all sources; nothing for pretrain."""
         total: dict[str, int] = {}
         for sequences in self.by_source.values():
-            for name, count in (
-                sequences.plan.counts.items() if isinstance(sequences, BinnedDialogues) else ()
-            ):
+            for name, count in sequences.plan.counts.items() if isinstance(sequences, BinnedDialogues) else ():
                 total[name] = total.get(name, 0) + count
         return total
 
@@ -199,10 +192,7 @@ class ShardFeed:
 
     def ids(self, consumed: int, lanes: range) -> list[tuple[str, int]]:
         source_N, index_N = self._placed(consumed, lanes)
-        return [
-            (self._names[number], index)
-            for number, index in zip(source_N.tolist(), index_N.tolist(), strict=True)
-        ]
+        return [(self._names[number], index) for number, index in zip(source_N.tolist(), index_N.tolist(), strict=True)]
 
     def cursors(self) -> Json:
         return {}

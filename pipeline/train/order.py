@@ -66,12 +66,8 @@ def weights(sizes: Mapping[str, int], mix: Mapping[str, float], where: str) -> d
         return {name: size for name, size in sizes.items() if size}
     total = sum(share for name, share in mix.items() if sizes[name])
     if not total > 0:
-        raise UserError(
-            f"{where}: none of {', '.join(mix)} has both a share above 0 and data; give one a share"
-        )
-    return {
-        name: max(1, round(mix[name] / total * FINENESS)) for name in sizes if sizes[name] and mix.get(name)
-    }
+        raise UserError(f"{where}: none of {', '.join(mix)} has both a share above 0 and data; give one a share")
+    return {name: max(1, round(mix[name] / total * FINENESS)) for name in sizes if sizes[name] and mix.get(name)}
 
 
 def assigned(positions_N: np.ndarray, shares: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:

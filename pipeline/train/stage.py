@@ -24,7 +24,7 @@ from pipeline.train import checkpoints, guards, lineage, report
 from pipeline.train.checkpoints import State
 from pipeline.train.config import ModelConfig, TrainConfig
 from pipeline.train.engine import DTYPES, Engine, Weights, resolve_precision, start
-from pipeline.train.feed import Feed, Sequences, batches, held_out
+from pipeline.train.feed import Feed, Sequences, ShardFeed, batches, held_out
 from pipeline.train.log import Log, peak_flops
 from pipeline.train.loop import Run, idle, on, train
 from pipeline.train.objectives import OBJECTIVES
@@ -70,13 +70,14 @@ def run(task: Task) -> bool:
     if finished(task.output, total):
         return False
     guards.die_with_launcher()
+    model = new_model(task, codec)  # before an engine is there that would have a say in how models are built
     engine = start(task.config, precision)
     with ExitStack() as stack:
         if engine.rank == 0:
             stack.enter_context(lock(task.output))
             (task.output / MANIFEST).unlink(missing_ok=True)  # until it is finished again
             write_json(task.output / lineage.RUN, now | {"precision": precision})
-        _train(task, codec, feed, engine, total, now)
+        _train(task, codec, model, feed, engine, total, now)
         engine.close()
     return True
 
@@ -103,8 +104,6 @@ def horizon(task: Task, feed: Feed) -> int:
         return config.max_steps
     if config.max_tokens is not None:
         return math.ceil(config.max_tokens / (config.batch_size * config.seq_len))
-    if not feed.sequences:
-        raise UserError(f"{task.verb}.epochs: a stream has no end; give max_steps or max_tokens")
     assert config.epochs is not None
     return math.ceil(config.epochs * feed.sequences / config.batch_size)
 
@@ -118,21 +117,21 @@ def finished(output: Path, total: int) -> bool:
 # ---------------------------------------------------------------- one run
 
 
-def _train(task: Task, codec: Codec, feed: Feed, engine: Engine, total: int, now: Json) -> None:
+def _train(
+    task: Task, codec: Codec, model: PreTrainedModel, feed: Feed, engine: Engine, total: int, now: Json
+) -> None:
     config = task.config
-    model = new_model(task, codec)
     restored = _restore(task, total)
     state, weights = restored or (State(), None)
     state = dataclasses.replace(state, total=total, decay_start=decay_start(config, total))
     feed.seek(state.cursors)
-    _announce(task, engine, model, state)
+    _announce(task, engine, feed, model, state)
+    flops = architectures.flops_per_token(model, config.seq_len)
     engine.prepare(model, weights)
-    shape = model.config
-    device_type = engine.device.type
     log = Log(task.output, task.verb, config.wandb, state, total, now["recipe"])
     streamed = bool(getattr(config, "stream", ""))
     windows = {} if streamed else held_out(task.pack, task.verb, config.seq_len, task.output / "plan")
-    micro = micro_batch_of(config, engine.world, device_type)
+    micro = micro_batch_of(config, engine.world, engine.device.type)
     run_ = Run(
         config=config,
         engine=engine,
@@ -141,7 +140,7 @@ def _train(task: Task, codec: Codec, feed: Feed, engine: Engine, total: int, now
         log=log,
         total=total,
         micro_batch=micro,
-        flops_per_token=architectures.flops_per_token(shape, config.seq_len),
+        flops_per_token=flops,
         peak_flops=peak_flops(engine.device, DTYPES[engine.precision]) if engine.rank == 0 else 1.0,
         save=lambda s: _save(task, s, engine, feed, model, codec, now),
         look=lambda s: log.held_out(s.step, look(windows, engine, codec, micro)) if windows else None,
@@ -203,7 +202,7 @@ def _restore(task: Task, total: int) -> tuple[State, Weights] | None:
     return restored
 
 
-def _announce(task: Task, engine: Engine, model: PreTrainedModel, state: State) -> None:
+def _announce(task: Task, engine: Engine, feed: Feed, model: PreTrainedModel, state: State) -> None:
     size = sum(p.numel() for p in model.parameters()) / 1e6
     share = math.ceil(task.config.batch_size / engine.world) * engine.world - task.config.batch_size
     if share:
@@ -217,8 +216,19 @@ def _announce(task: Task, engine: Engine, model: PreTrainedModel, state: State) 
             f"{task.config.seq_len} 词元，{engine.name} x {engine.world}（{engine.device.type}，{engine.precision}）",
         )
     )
+    if isinstance(feed, ShardFeed):
+        _tell_left_out(task, feed)
     if state.step:
         say(tell(f"{task.verb}: going on from step {state.step}", f"{task.verb}：从第 {state.step} 步继续"))
+
+
+def _tell_left_out(task: Task, feed: ShardFeed) -> None:
+    """What binning cut or left out, and sources that the mix gives no share."""
+    notes = [f"{name} {count:,}" for name, count in feed.counts.items() if count and name in ("cut", "left_out")]
+    if feed.left_aside:
+        notes.append(tell(f"not in the mix: {', '.join(feed.left_aside)}", f"未列入配比：{', '.join(feed.left_aside)}"))
+    if notes:
+        say(f"{task.verb}: {'; '.join(notes)}")
 
 
 def _save(
@@ -238,9 +248,9 @@ def _save(
 
 
 def _all_cursors(feed: Feed, engine: Engine) -> Json:
-    """Every rank's lanes of a stream, together."""
+    """Every rank's lanes of a stream, together; a rank may have none, and takes part all the same."""
     mine = feed.cursors()
-    if engine.world == 1 or not mine:
+    if engine.world == 1 or isinstance(feed, ShardFeed):
         return mine
     parts: list[Any] = [None] * engine.world
     torch.distributed.all_gather_object(parts, mine)

@@ -121,9 +121,7 @@ class StreamFeed:
 
     @property
     def sequences(self) -> int:
-        raise UserError(
-            "pretrain.epochs: nobody knows how long a stream is; give max_steps or max_tokens instead"
-        )
+        raise UserError("pretrain.epochs: nobody knows how long a stream is; give max_steps or max_tokens instead")
 
     def rows(self, consumed: int, lanes: range) -> Rows:
         """Rows `lanes` of the batch that begins at sequence `consumed`; batches are asked for in order."""
@@ -133,9 +131,7 @@ class StreamFeed:
         tokens_NP = np.empty((len(lanes), self.seq_len + 1), np.int64)
         for row, lane in enumerate(lanes):
             behind = self._lanes[lane].sequence - consumed // self.batch_size
-            assert behind == 0, (
-                f"lane {lane} is {behind} sequences ahead: a stream cannot go back without its cursors"
-            )
+            assert behind == 0, f"lane {lane} is {behind} sequences ahead: a stream cannot go back without its cursors"
             tokens_NP[row] = self._lanes[lane].next(self.seq_len, self._encode, self._read_on)
         ends_N = np.full(len(lanes), self.seq_len + 1)
         return split_rows(tokens_NP, ends_N, self._codec.end_of_text, self._codec.pad)
@@ -175,9 +171,7 @@ class StreamFeed:
 # ---------------------------------------------------------------- the stream
 
 
-def documents(
-    dataset: IterableDataset, source: str, column: str, seed: int, anchor: Anchor
-) -> Iterator[Document]:
+def documents(dataset: IterableDataset, source: str, column: str, seed: int, anchor: Anchor) -> Iterator[Document]:
     """The stream's documents from a block on, epoch after epoch, blank ones left out."""
     number, epoch, state = anchor.document, anchor.epoch, anchor.state
     while True:
@@ -189,9 +183,7 @@ def documents(
                 yield Document(number + offset, texts[index], place)
             number += len(texts)
         if number == opened_at and state is None:
-            raise UserError(
-                f"{FIELD}: {source} holds no text in column {column}; name another in pretrain.stream_text"
-            )
+            raise UserError(f"{FIELD}: {source} holds no text in column {column}; name another in pretrain.stream_text")
         epoch, state = epoch + 1, None
 
 
@@ -205,12 +197,8 @@ def _blocks(
     while True:
         try:
             block = next(blocks, None)
-        except (
-            Exception
-        ) as error:  # whatever a network, a file system or a parser raises: the stream is the user's
-            raise UserError(
-                f"{FIELD}: {source} broke off ({_one_line(error)}); the same command goes on"
-            ) from error
+        except Exception as error:  # whatever a network, a file system or a parser raises: the stream is the user's
+            raise UserError(f"{FIELD}: {source} broke off ({_one_line(error)}); the same command goes on") from error
         if block is None:
             return
         yield [text for text in block[column] if isinstance(text, str) and text.strip()], state
@@ -238,18 +226,14 @@ def open_stream(source: str, column: str) -> IterableDataset:
 
 def _how_to_open(source: str) -> tuple[str, dict[str, Any]]:
     """`load_dataset`'s first argument, and the others: by the file's ending, or a dataset of the hub."""
-    endings = [
-        ending for ending in FORMATS if re.search(rf"{re.escape(ending)}(\.(gz|zst|bz2|xz))?$", source)
-    ]
+    endings = [ending for ending in FORMATS if re.search(rf"{re.escape(ending)}(\.(gz|zst|bz2|xz))?$", source)]
     if endings:
         if "://" not in source and not glob(source, recursive=True):
             raise UserError(f"{FIELD}: {source}: no such file; correct the path")
         return FORMATS[endings[-1]], {"data_files": source}
     if hub := re.fullmatch(r"hf://([^/]+/[^/]+)(?:/([^/]+))?", source):
         return hub[1], {"name": hub[2]}
-    raise UserError(
-        f"{FIELD}: {source}: give hf://owner/name[/config], or files that end in {', '.join(FORMATS)}"
-    )
+    raise UserError(f"{FIELD}: {source}: give hf://owner/name[/config], or files that end in {', '.join(FORMATS)}")
 
 
 def _one_line(error: BaseException) -> str:

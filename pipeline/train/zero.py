@@ -82,7 +82,8 @@ class ZeroEngine(Engine):
         if not torch.cuda.is_available():
             say(tell("deepspeed on CPU: the first run compiles a small operator (half a minute)",
                      "在 CPU 上使用 DeepSpeed：首次运行需编译一个小算子（约半分钟）"))  # fmt: skip
-        return accelerator(cpu=False, plugin=DeepSpeedPlugin(hf_ds_config=values))
+        # Without the flag, transformers would build every later model in pieces spread over the ranks.
+        return accelerator(cpu=False, plugin=DeepSpeedPlugin(hf_ds_config=values, zero3_init_flag=False))
 
     # ------------------------------------------------------------ the model comes in
 

@@ -89,7 +89,7 @@ def test_csv_without_a_header(tmp_path: Path) -> None:
 
 
 def test_csv_bad_rows_do_not_hurt_their_neighbours(tmp_path: Path) -> None:
-    rows = ["question,answer", "一,甲", '二,"没有关上的引号', "三,丙", "四", 'Hi,Hello, friend', "五,戊", "六,己,,"]
+    rows = ["question,answer", "一,甲", '二,"没有关上的引号', "三,丙", "四", "Hi,Hello, friend", "五,戊", "六,己,,"]
     items = read(write(tmp_path / "a.csv", "\n".join(rows) + "\n"))
     assert pairs(items) == [("一", "甲"), ("三", "丙"), ("五", "戊"), ("六", "己")]
     assert [item.excerpt.strip() for item in bad(items)] == ['二,"没有关上的引号', "四", "Hi,Hello, friend"]
@@ -99,7 +99,8 @@ def test_csv_bad_rows_do_not_hurt_their_neighbours(tmp_path: Path) -> None:
 def test_csv_a_quote_never_closed_costs_one_row_of_many(tmp_path: Path) -> None:
     rows = ["question,answer", '一,"甲', *(f"问{n},答{n}" for n in range(3000))]
     items = read(write(tmp_path / "a.csv", "\n".join(rows)))
-    assert len(pairs(items)) == 3000 and len(bad(items)) == 1
+    assert len(pairs(items)) == 3000
+    assert len(bad(items)) == 1
 
 
 def test_csv_one_bad_byte(tmp_path: Path) -> None:
@@ -133,7 +134,8 @@ def test_alpaca(tmp_path: Path, as_list: bool) -> None:
     items = read(path)
     assert pairs(items) == [("翻译\nhello", "你好"), ("说", "好"), ("说", "")]
     assert [item.reason for item in bad(items)] == ["output holds a dict, not text", "no instruction and output"]
-    assert isinstance(items[0], Found) and items[0].meta == {"id": 7}
+    assert isinstance(items[0], Found)
+    assert items[0].meta == {"id": 7}
 
 
 @pytest.mark.parametrize("as_list", [True, False])
@@ -163,7 +165,9 @@ def test_gb18030_json(tmp_path: Path) -> None:
 
 
 def test_damaged_json_lines(tmp_path: Path) -> None:
-    items = read(write(tmp_path / "a.jsonl", '{"text": "一"}\n{"text": "二"\n\n{"text": "三"}\n[[[[\n{"text": "四\\ud83d"}'))
+    items = read(
+        write(tmp_path / "a.jsonl", '{"text": "一"}\n{"text": "二"\n\n{"text": "三"}\n[[[[\n{"text": "四\\ud83d"}')
+    )
     assert [item.text for item in items if isinstance(item, Found)] == ["一", "三", "四\ud83d"]
     assert [item.excerpt for item in bad(items)] == ['{"text": "二"', "[[[["]
     assert bad(items)[0].reason.startswith("not JSON: Expecting ',' delimiter")
@@ -175,7 +179,8 @@ def test_damaged_json_list(tmp_path: Path) -> None:
     values[300] = values[300].replace('": "', '": ')
     whole = write(tmp_path / "a.json", "[" + ",\n ".join(values) + "]")
     items = read(whole)
-    assert len(items) == 500 and [i for i, item in enumerate(items) if isinstance(item, Unreadable)] == [300]
+    assert len(items) == 500
+    assert [i for i, item in enumerate(items) if isinstance(item, Unreadable)] == [300]
     short = write(tmp_path / "b.json", "[" + ",\n ".join(values)[:-20])
     items = read(short)
     assert [i for i, item in enumerate(items) if isinstance(item, Unreadable)][:2] == [300, 499]
@@ -194,7 +199,12 @@ def test_conversations(tmp_path: Path, as_list: bool) -> None:
             "conversations": [
                 {"role": "system", "content": "听话", "tools": '[{"name": "f"}]'},
                 {"role": "user", "content": "算"},
-                {"role": "assistant", "content": "", "reasoning_content": "想", "tool_calls": '[{"name":"f","arguments":{"x":1}}]'},
+                {
+                    "role": "assistant",
+                    "content": "",
+                    "reasoning_content": "想",
+                    "tool_calls": '[{"name":"f","arguments":{"x":1}}]',
+                },
                 {"role": "tool", "content": "2"},
                 {"role": "assistant", "content": "是 2"},
                 {"role": "user", "content": "没有回答的"},
@@ -212,7 +222,9 @@ def test_conversations(tmp_path: Path, as_list: bool) -> None:
     assert choose(Sample(path), "auto") == "conversations"
     items = read(path)
     first = items[0]
-    assert isinstance(first, Found) and first.messages is not None and first.tools is not None
+    assert isinstance(first, Found)
+    assert first.messages is not None
+    assert first.tools is not None
     assert [m["role"] for m in first.messages] == ["system", "user", "assistant", "tool", "assistant"]
     assert first.messages[2]["reasoning"] == "想"
     assert json.loads(first.messages[2]["tool_calls"]) == [{"name": "f", "arguments": {"x": 1}}]
@@ -236,7 +248,8 @@ def test_sharegpt_function_calls(tmp_path: Path) -> None:
         {"from": "gpt", "value": "好了"},
     ]
     (item,) = read(dump(tmp_path / "a.json", [{"conversations": turns, "tools": '[{"name": "invoice"}]'}], True))
-    assert isinstance(item, Found) and item.messages is not None
+    assert isinstance(item, Found)
+    assert item.messages is not None
     assert [m["role"] for m in item.messages] == ["user", "assistant", "tool", "assistant"]
     assert json.loads(item.messages[1]["tool_calls"]) == [{"name": "invoice", "arguments": {"n": 2}}]
 
@@ -265,7 +278,8 @@ def test_damaged_parquet(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": ["文"] * 1000}), path)
     path.write_bytes(path.read_bytes()[:-30])
     (item,) = read(path)
-    assert isinstance(item, Unreadable) and "damaged parquet" in item.reason
+    assert isinstance(item, Unreadable)
+    assert "damaged parquet" in item.reason
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
@@ -284,7 +298,8 @@ def test_long_documents_are_cut_at_line_ends_not_dropped(tmp_path: Path) -> None
     found = [item for item in items if isinstance(item, Found)]
     assert "".join(item.text or "" for item in found) == "".join(lines) + "另一篇"
     assert all(len(item.text or "") <= 100 and (item.text or "").endswith("\n") for item in found[:-1])
-    assert len({item.siblings for item in found[:-1]}) == 1 and found[-1].siblings == ""
+    assert len({item.siblings for item in found[:-1]}) == 1
+    assert found[-1].siblings == ""
 
 
 def test_cut_a_line_without_ends() -> None:
@@ -298,25 +313,38 @@ def test_cut_a_line_without_ends() -> None:
 def test_unknown_files_are_described(tmp_path: Path) -> None:
     for name, text, looks in [
         ("a.json", '[{"riddle": "x", "reply": "y"}]', "JSON with keys riddle, reply"),
-        ("dpo.json", '[{"conversations": [], "chosen": {}, "rejected": {}}]', "JSON with keys conversations, chosen, rejected"),
+        (
+            "dpo.json",
+            '[{"conversations": [], "chosen": {}, "rejected": {}}]',
+            "JSON with keys conversations, chosen, rejected",
+        ),
         ("a.bin", "\0\1\2", "a binary file"),
         ("a.md", "# 标题", "utf-8 text that begins with '# 标题'"),
         ("b.json", "[1, 2", "damaged JSON, or JSON whose records are not objects"),
     ]:
         with pytest.raises(UserError) as told:
             choose(Sample(write(tmp_path / name, text)), "auto")
-        assert looks in str(told.value) and "alpaca: JSON list" in str(told.value)
+        assert looks in str(told.value)
+        assert "alpaca: JSON list" in str(told.value)
 
 
 def test_a_reader_can_be_named(tmp_path: Path) -> None:
     path = write(tmp_path / "notes.md", "# 标题\n\n一段")
     assert len(read(path, "plain_text")) == 2
-    with pytest.raises(UserError, match="unknown reader alpacca; did you mean alpaca?"):
+    with pytest.raises(UserError, match=r"unknown reader alpacca; did you mean alpaca\?"):
         choose(Sample(path), "alpacca")
 
 
 def test_every_reader_is_found() -> None:
-    assert set(readers()) == {"alpaca", "conversations", "csv_pairs", "json_pairs", "json_text", "parquet_rows", "plain_text"}
+    assert set(readers()) == {
+        "alpaca",
+        "conversations",
+        "csv_pairs",
+        "json_pairs",
+        "json_text",
+        "parquet_rows",
+        "plain_text",
+    }
     assert all(reader.ABOUT for reader in readers().values())
 
 

@@ -45,7 +45,9 @@ def test_the_draw_is_the_same_in_any_order(tmp_path: Path) -> None:
     rows = [pair(i, f"问{i}", f"答{i}") for i in range(50)]
     one = read_taught(clean_folder(tmp_path / "a", rows), 20, [])
     other = read_taught(clean_folder(tmp_path / "b", rows[::-1]), 20, [])
-    assert one.recall == other.recall and len(one.recall) == 20 and one.trained == 50
+    assert one.recall == other.recall
+    assert len(one.recall) == 20
+    assert one.trained == 50
     assert one.recall != [Question(f"问{i}", f"答{i}", "daily") for i in range(20)]
     assert read_taught(tmp_path / "a", 0, []).recall == []
 
@@ -87,7 +89,8 @@ def test_a_bad_exam_is_told_in_one_line(tmp_path: Path, content: bytes, words: s
     path.write_bytes(content)
     with pytest.raises(UserError, match=words) as told:
         read_exam(path)
-    assert str(path) in str(told.value) and "\n" not in str(told.value)
+    assert str(path) in str(told.value)
+    assert "\n" not in str(told.value)
 
 
 def test_a_missing_exam_is_named(tmp_path: Path) -> None:

@@ -70,22 +70,22 @@ def test_text_opens_with_its_edge_and_a_typed_mark_stays_text(
     assert wiki.documents == 6
     for index, record in enumerate(TEXTS[:6]):
         tokens, spans = document(wiki, index)
-        assert tokens[0] == codec.end_of_text and spans is None
+        assert tokens[0] == codec.end_of_text
+        assert spans is None
         assert min(tokens[1:]) > 10, "no mark arises from text"
         assert codec.decode(tokens[1:]) == record["text"]
     assert [s.documents for s in sources(tmp_path / "pack", "pretrain", "valid").values()] == [1]
     assert vocabulary(tmp_path / "pack") == codec.vocab_size
 
 
-def test_only_the_reply_and_its_end_are_trained(
-    clean: Path, tiny_tokenizer: Path, codec: Codec, tmp_path: Path
-):
+def test_only_the_reply_and_its_end_are_trained(clean: Path, tiny_tokenizer: Path, codec: Codec, tmp_path: Path):
     stage.run(PackConfig(), clean, tiny_tokenizer, tmp_path / "pack")
     talk = sources(tmp_path / "pack", "finetune", "train")["talk"]
     assert "talk" not in sources(tmp_path / "pack", "pretrain", "train")
     for index in range(len(CHATS)):
         tokens, spans = document(talk, index)
-        assert spans is not None and len(spans) == 1
+        assert spans is not None
+        assert len(spans) == 1
         start, end = spans[0]
         assert codec.decode(tokens[start:end]) == f"{index + 1}。<|im_end|>"
         assert codec.decode(tokens) == (
@@ -124,10 +124,11 @@ def test_report_and_what_is_left_out(tiny_tokenizer: Path, tmp_path: Path):
     stage.run(PackConfig(), clean, tiny_tokenizer, tmp_path / "pack")
     report = read_json(tmp_path / "pack" / "report.json")
     reasons = ("empty_reply", "no_trained_token", "unknown_role", "empty_text", "preference")
-    assert report["left_out"] == {"train": {"mixed": {reason: 1 for reason in sorted(reasons)}}}
+    assert report["left_out"] == {"train": {"mixed": dict.fromkeys(sorted(reasons), 1)}}
     pretrain, finetune = report["pretrain"]["train"]["mixed"], report["finetune"]["train"]["mixed"]
     assert pretrain["documents"] == finetune["documents"] == 1
-    assert pretrain["trained"] == pretrain["tokens"] and pretrain["bytes"] == len(TEXTS[0]["text"].encode())
+    assert pretrain["trained"] == pretrain["tokens"]
+    assert pretrain["bytes"] == len(TEXTS[0]["text"].encode())
     assert 0 < finetune["trained"] < finetune["tokens"]
     assert finetune["bytes"] == len("user\n0加一等于几？\nassistant\n1。\n".encode())
 
@@ -139,8 +140,10 @@ def test_any_number_of_processes_makes_the_same_bits(
     for workers in (1, 2):
         stage.run(PackConfig(workers=workers), clean, tiny_tokenizer, tmp_path / str(workers))
     one, two = (manifest(tmp_path / name) for name in "12")
-    assert one is not None and two is not None
-    assert one["files"] == two["files"] and one["counters"] == two["counters"]
+    assert one is not None
+    assert two is not None
+    assert one["files"] == two["files"]
+    assert one["counters"] == two["counters"]
     assert len(one["counters"]["shards"]) == 4
 
 
@@ -171,7 +174,9 @@ def test_a_killed_run_keeps_its_finished_shards(
     assert stage.run(PackConfig(), clean, tiny_tokenizer, tmp_path / "pack")
     assert not set(made[:5]) & set(again), "the five dialogues were a finished shard"
     ours, theirs = manifest(tmp_path / "pack"), manifest(tmp_path / "whole")
-    assert ours is not None and theirs is not None and ours["files"] == theirs["files"]
+    assert ours is not None
+    assert theirs is not None
+    assert ours["files"] == theirs["files"]
     assert not stage.run(PackConfig(), clean, tiny_tokenizer, tmp_path / "pack")
 
 
@@ -188,9 +193,7 @@ def test_the_stage_starts_without_torch():
     assert done.stdout.strip() == "False"
 
 
-def test_bytes_of_text_are_the_bytes_of_its_tokens(
-    clean: Path, tiny_tokenizer: Path, codec: Codec, tmp_path: Path
-):
+def test_bytes_of_text_are_the_bytes_of_its_tokens(clean: Path, tiny_tokenizer: Path, codec: Codec, tmp_path: Path):
     stage.run(PackConfig(), clean, tiny_tokenizer, tmp_path / "pack")
     report = json.loads((tmp_path / "pack" / "report.json").read_text())
     for verb, name in (("pretrain", "wiki"), ("finetune", "talk")):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,9 @@ def write_corpus(folder: Path) -> list[Input]:
     """Thirty dialogues, one with a tool, and ten documents."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = [(q.format(s), a.format(s)) for s in SUBJECTS for q, a in PARTS]
-    lines = [{"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}]} for q, a in rows]
+    lines: list[dict[str, Any]] = [
+        {"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}]} for q, a in rows
+    ]
     call = {"name": "weather", "arguments": {"city": "北京"}}
     lines.append(
         {
@@ -40,7 +43,9 @@ def write_corpus(folder: Path) -> list[Input]:
     chat = folder / "chat.jsonl"
     chat.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
     text = folder / "story.txt"
-    text.write_text("\n\n".join(f"{s}的故事\n从前有一个人，很喜欢{s}，天天看着它。" for s in SUBJECTS), encoding="utf-8")
+    text.write_text(
+        "\n\n".join(f"{s}的故事\n从前有一个人，很喜欢{s}，天天看着它。" for s in SUBJECTS), encoding="utf-8"
+    )
     return [Input(str(chat)), Input(str(text))]
 
 

@@ -16,7 +16,10 @@ from utils.codec import Codec
 transformers = pytest.importorskip("transformers")
 
 CALL = {"name": "weather", "arguments": {"city": "北京", "days": 2, "note": "a \"b\" <c> & 'd'"}}
-TOOL = {"type": "function", "function": {"name": "weather", "description": "天气 <now>", "parameters": {"type": "object"}}}
+TOOL = {
+    "type": "function",
+    "function": {"name": "weather", "description": "天气 <now>", "parameters": {"type": "object"}},
+}
 
 BRANCHES: dict[str, tuple[list[dict[str, Any]], list[Any]]] = {
     "one turn": ([{"role": "user", "content": "你好"}, {"role": "assistant", "content": "你好呀！"}], []),
@@ -24,7 +27,10 @@ BRANCHES: dict[str, tuple[list[dict[str, Any]], list[Any]]] = {
     "tools": ([{"role": "user", "content": "北京天气"}], [TOOL, TOOL]),
     "system and tools": ([{"role": "system", "content": "听话"}, {"role": "user", "content": "在吗"}], [TOOL]),
     "empty system and tools": ([{"role": "system", "content": ""}, {"role": "user", "content": "在吗"}], [TOOL]),
-    "reasoning": ([{"role": "user", "content": "1+1"}, {"role": "assistant", "content": "2", "reasoning": "想\n\n想"}], []),
+    "reasoning": (
+        [{"role": "user", "content": "1+1"}, {"role": "assistant", "content": "2", "reasoning": "想\n\n想"}],
+        [],
+    ),
     "call": ([{"role": "user", "content": "天气"}, {"role": "assistant", "content": "", "tool_calls": [CALL]}], [TOOL]),
     "content and calls": (
         [{"role": "user", "content": "天气"}, {"role": "assistant", "content": "查一下", "tool_calls": [CALL, CALL]}],
@@ -58,7 +64,10 @@ def codec(folder: Path) -> Codec:
 
 def as_record(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Messages as a record holds them: calls as JSON."""
-    return [m | {"tool_calls": json.dumps(m["tool_calls"], ensure_ascii=False)} if "tool_calls" in m else m for m in messages]
+    return [
+        m | {"tool_calls": json.dumps(m["tool_calls"], ensure_ascii=False)} if "tool_calls" in m else m
+        for m in messages
+    ]
 
 
 def agree(tokenizer: Any, codec: Codec, messages: list[dict[str, Any]], tools: list[Any], ask: bool) -> None:
@@ -68,7 +77,12 @@ def agree(tokenizer: Any, codec: Codec, messages: list[dict[str, Any]], tools: l
     for start, end in spans:
         mask[start:end] = [1] * (end - start)
     theirs = tokenizer.apply_chat_template(
-        messages, tools=tools, add_generation_prompt=ask, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
+        messages,
+        tools=tools,
+        add_generation_prompt=ask,
+        tokenize=True,
+        return_dict=True,
+        return_assistant_tokens_mask=True,
     )
     written = tokenizer.apply_chat_template(messages, tools=tools, add_generation_prompt=ask, tokenize=False)
     assert written == "".join(segment.text for segment in segments)
@@ -98,7 +112,9 @@ said = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\u25
     ["\n", "\n\n", " ", "  x", "x\n", "\nx", "你好\n\n", "assistant\n", "\t", "😀\n", "</s>", "{{ x }}", "{% if %}"]
 )
 texts = st.lists(said, max_size=4).map("".join).filter(lambda text: not any(mark in text for mark in MARKS))
-values = st.recursive(st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | texts, st.lists, max_leaves=3)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | texts, st.lists, max_leaves=3
+)
 objects = st.dictionaries(texts, values, max_size=3)
 calls = st.builds(lambda name, arguments: {"name": name, "arguments": arguments}, texts, objects)
 maybe = st.none() | texts

@@ -5,8 +5,9 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from pipeline.train.feed import BinnedDialogues, Rows, ShardFeed, Verb, batches,
 from pipeline.train.order import assigned, permuted, weights
 from utils.chat import END_OF_TEXT, MARK_IDS, PAD, TURN
 from utils.console import UserError
-from utils.shards import shard_writer, sources
+from utils.shards import Spans, shard_writer, sources
 from utils.stage import write_manifest
 
 EDGE, OPENS, PADDING = MARK_IDS[END_OF_TEXT], MARK_IDS[TURN], MARK_IDS[PAD]
@@ -28,7 +29,7 @@ VOCABULARY = 65_000
 Dialogue = list[tuple[int, bool]]  # turns: (tokens, trained?)
 
 
-def write_pack(folder: Path, shards: dict[str, list[tuple[list[int], list[tuple[int, int]] | None]]]) -> Path:
+def write_pack(folder: Path, shards: Mapping[str, Sequence[tuple[list[int], Spans | None]]]) -> Path:
     counts = {}
     for name, documents in shards.items():
         with shard_writer(folder / name, VOCABULARY, np.dtype(np.uint16)) as writer:
@@ -122,7 +123,8 @@ def test_permutation_is_seekable_and_depends_on_its_key():
     some = np.array([0, 1, 5, size - 1])
     whole = permuted(some, size, "a")
     assert [int(permuted(some[i : i + 1], size, "a")[0]) for i in range(4)] == whole.tolist()
-    assert whole.max() < size and (whole != permuted(some, size, "b")).all()
+    assert whole.max() < size
+    assert (whole != permuted(some, size, "b")).all()
 
 
 def test_permutation_mixes_like_a_shuffle():
@@ -200,16 +202,12 @@ def test_the_last_target_is_the_next_sequences_first_input(tmp_path: Path):
     assert rows.input_ids[-1].tolist() == [EDGE, 117, 118, PADDING]
     assert rows.targets[-1].tolist() == [117, 118, EDGE, UNTRAINED]
     assert rows.position_ids[-1].tolist() == [0, 1, 2, 0]
-    assert rows.position_ids[1].tolist() == [0, 1, 0, 1], (
-        "a document that began in the row before starts again at 0"
-    )
+    assert rows.position_ids[1].tolist() == [0, 1, 0, 1], "a document that began in the row before starts again at 0"
 
 
 @given(corpora, st.integers(1, 16), st.integers(1, 24), st.integers(0, 200))
 @settings(max_examples=25, deadline=None)
-def test_a_batch_does_not_depend_on_who_asks(
-    sizes: dict[str, list[int]], world: int, batch: int, consumed: int
-):
+def test_a_batch_does_not_depend_on_who_asks(sizes: dict[str, list[int]], world: int, batch: int, consumed: int):
     with temporary() as folder:
         feed = text_feed(folder, sizes, 7)
         whole, ids = feed.rows(consumed, range(batch)), feed.ids(consumed, range(batch))
@@ -217,11 +215,10 @@ def test_a_batch_does_not_depend_on_who_asks(
         shares = [range(min(r * each, batch), min((r + 1) * each, batch)) for r in range(world)]
         parts = [feed.rows(consumed, share) for share in shares]
         for name in ("input_ids", "targets", "position_ids"):
-            assert np.array_equal(
-                np.concatenate([getattr(part, name) for part in parts]), getattr(whole, name)
-            )
-            assert getattr(whole, name).dtype == np.int64 and getattr(whole, name).shape == (batch, 7)
-        assert sum((feed.ids(consumed, share) for share in shares), []) == ids
+            assert np.array_equal(np.concatenate([getattr(part, name) for part in parts]), getattr(whole, name))
+            assert getattr(whole, name).dtype == np.int64
+            assert getattr(whole, name).shape == (batch, 7)
+        assert [name for share in shares for name in feed.ids(consumed, share)] == ids
 
 
 @given(corpora, st.integers(0, 4))
@@ -244,9 +241,7 @@ def test_epochs_and_seeds_differ(tmp_path: Path):
 
 
 def test_a_mix_gives_each_source_its_share_and_its_own_epochs(tmp_path: Path):
-    feed = text_feed(
-        tmp_path, {"wiki": [30] * 40, "web": [30] * 4, "books": [30] * 4}, 8, mix={"wiki": 1, "web": 3}
-    )
+    feed = text_feed(tmp_path, {"wiki": [30] * 40, "web": [30] * 4, "books": [30] * 4}, 8, mix={"wiki": 1, "web": 3})
     assert feed.left_aside == ["books"]
     ids = feed.ids(0, range(400))
     assert Counter(name for name, _ in ids) == {"wiki": 100, "web": 300}
@@ -283,9 +278,10 @@ def documents_of(rows: Rows) -> list[tuple[list[int], list[int]]]:
     found = []
     for inputs, targets, position_ids in zip(rows.input_ids, rows.targets, rows.position_ids, strict=True):
         starts = [*np.flatnonzero(position_ids == 0).tolist(), len(inputs)]
-        for start, end in zip(starts[:-1], starts[1:], strict=True):
+        for start, end in pairwise(starts):
             if inputs[start] == PADDING:
-                assert (inputs[start:] == PADDING).all() and (targets[start:] == UNTRAINED).all()
+                assert (inputs[start:] == PADDING).all()
+                assert (targets[start:] == UNTRAINED).all()
                 break
             found.append((inputs[start:end].tolist(), targets[start:end].tolist()))
     return found
@@ -322,7 +318,8 @@ def test_finetune_cuts_no_dialogue_that_fits_and_trains_what_spans_say(shapes: l
             (tokens, spans) = next((t, s) for t, s in long if inputs[1] in t)
             start = tokens.index(inputs[1]) - 1
             end = start + len(inputs) + 1
-            assert tokens[start] == OPENS and (end == len(tokens) or tokens[end] == OPENS)
+            assert tokens[start] == OPENS
+            assert end == len(tokens) or tokens[end] == OPENS
             trained = {place for first, last in spans for place in range(first, last)}
             assert tokens[start : end - 1] == inputs
             assert targets == [tokens[p] if p in trained else UNTRAINED for p in range(start + 1, end)]
@@ -356,9 +353,11 @@ def test_the_plan_is_made_once_and_kept_by_length(tmp_path: Path):
     stamps = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "cache").iterdir()}
     again = ShardFeed(tmp_path, "finetune", 64, 0, {}, tmp_path / "cache")
     assert stamps == {path.name: path.stat().st_mtime_ns for path in (tmp_path / "cache").iterdir()}
-    assert np.array_equal(epoch(first).input_ids, epoch(again).input_ids) and first.counts == again.counts
+    assert np.array_equal(epoch(first).input_ids, epoch(again).input_ids)
+    assert first.counts == again.counts
     sequences = again.by_source["talk"]
-    assert isinstance(sequences, BinnedDialogues) and isinstance(sequences.plan.pieces_P3, np.memmap)
+    assert isinstance(sequences, BinnedDialogues)
+    assert isinstance(sequences.plan.pieces_P3, np.memmap)
     ShardFeed(tmp_path, "finetune", 32, 0, {}, tmp_path / "cache")
     assert len(list((tmp_path / "cache").iterdir())) == 2 * len(stamps)
 

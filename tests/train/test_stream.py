@@ -75,7 +75,9 @@ def test_no_token_is_lost(source: str, codec: Codec):
             starts = row.input_ids[lane] == codec.end_of_text
             starts[0] = True
             assert (row.position_ids[lane] == 0).tolist() == starts.tolist()
-    assert len(said) > 50 and set(said) <= set(KEPT) and len(set(said)) == len(said)
+    assert len(said) > 50
+    assert set(said) <= set(KEPT)
+    assert len(set(said)) == len(said)
 
 
 def test_every_document_comes_once_an_epoch(source: str, codec: Codec):
@@ -86,7 +88,8 @@ def test_every_document_comes_once_an_epoch(source: str, codec: Codec):
         assert sorted(document.text for document in epoch) == sorted(KEPT)
     assert [document.number for epoch in epochs for document in epoch] == list(range(3 * len(KEPT)))
     orders = [[document.text for document in epoch] for epoch in epochs]
-    assert orders[0] != KEPT and orders[0] != orders[1] != orders[2]
+    assert orders[0] != KEPT
+    assert orders[0] != orders[1] != orders[2]
 
 
 @pytest.mark.parametrize("world", [2, 3])
@@ -96,9 +99,7 @@ def test_ranks_read_what_one_process_reads(source: str, codec: Codec, world: int
     ranks = [read(feed(source, codec), range(8), range(r * each, (r + 1) * each)) for r in range(world)]
     for step, whole in enumerate(alone):
         for name in vars(whole):
-            assert np.array_equal(
-                np.concatenate([getattr(rank[step], name) for rank in ranks]), getattr(whole, name)
-            )
+            assert np.array_equal(np.concatenate([getattr(rank[step], name) for rank in ranks]), getattr(whole, name))
 
 
 @pytest.mark.parametrize("stop", [1, 4, 11, 30])
@@ -127,8 +128,7 @@ def test_resume_reads_again_only_from_its_anchor(source: str, codec: Codec):
     oldest = min(cursor["document"] for cursor in first.cursors().values())
     assert oldest > 16
     assert all(
-        0 < c["anchor"]["document"] <= c["document"] < c["anchor"]["document"] + 16
-        for c in first.cursors().values()
+        0 < c["anchor"]["document"] <= c["document"] < c["anchor"]["document"] + 16 for c in first.cursors().values()
     )
 
 

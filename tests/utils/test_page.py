@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import pytest
 
@@ -36,7 +37,7 @@ class Balance(HTMLParser):
         self.tags.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
-        assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-3:]}"
+        assert self.open[-1:] == [tag], f"</{tag}> closes {self.open[-3:]}"
         self.open.pop()
 
 
@@ -64,7 +65,8 @@ def test_a_page_escapes_everything_and_stands_alone() -> None:
     text.encode("utf-8")
     read = Balance(text)
     assert read.open == []
-    assert "script" not in read.tags and "<script" not in text
+    assert "script" not in read.tags
+    assert "<script" not in text
     assert text.count("&lt;script&gt;") >= 15
     assert all(link.startswith("#") for link in read.links), read.links
     assert not re.search(r"@import|url\(|https?://", text)
@@ -92,13 +94,15 @@ def test_numbers_read_well() -> None:
 
 def test_columns_of_figures_stand_to_the_right() -> None:
     text = table(["name", "n"], [["a", 1], ["b", None]])
-    assert '<th>name</th><th class="n">n</th>' in text and '<td class="n">–</td>' in text
+    assert '<th>name</th><th class="n">n</th>' in text
+    assert '<td class="n">–</td>' in text
 
 
 def test_an_answer_stands_beside_what_was_expected_only_if_they_differ() -> None:
     assert 'class="pair"' in qa([Answer("q", "a", "b", False)])
     assert 'class="pair"' not in qa([Answer("q", "a", "a", True)])
-    assert "✓" in qa([Answer("q", "a", "a", True)]) and "✗" in qa([Answer("q", "a", "b", False)])
+    assert "✓" in qa([Answer("q", "a", "a", True)])
+    assert "✗" in qa([Answer("q", "a", "b", False)])
     assert "✓" not in qa([Answer("q", "a")])
 
 
@@ -107,7 +111,7 @@ def test_ticks_are_round_few_and_inside(low: float, high: float) -> None:
     ticks = linear_ticks(low, high, 5)
     assert 3 <= len(ticks) <= 11
     assert all(low - 1e-9 <= t <= high + 1e-9 for t in ticks)
-    steps = {round((b - a) / (ticks[1] - ticks[0]), 6) for a, b in zip(ticks, ticks[1:], strict=False)}
+    steps = {round((b - a) / (ticks[1] - ticks[0]), 6) for a, b in pairwise(ticks)}
     assert steps == {1.0}
 
 
@@ -127,15 +131,20 @@ def test_thinning_keeps_the_spike() -> None:
     points = [(float(i), 1.0) for i in range(10_000)]
     points[7_777] = (7_777.0, 99.0)
     thin = thinned(points)
-    assert len(thin) <= 502 and (7_777.0, 99.0) in thin and thin == sorted(thin)
+    assert len(thin) <= 502
+    assert (7_777.0, 99.0) in thin
+    assert thin == sorted(thin)
 
 
 def test_a_curve_leaves_out_what_cannot_be_drawn() -> None:
     drawn = curves({"loss": [(1, 2.0), (2, math.nan), (3, math.inf), (4, 1.0), (0, 5.0)]}, log_x=True)
     places = re.findall(r'<polyline class="line" points="([^"]+)"', drawn)
-    assert len(places) == 1 and len(places[0].split()) == 2
-    assert "nan" not in drawn and "inf" not in drawn
-    assert "<polyline" not in curves({"loss": []}) and "<polyline" not in curves({})
+    assert len(places) == 1
+    assert len(places[0].split()) == 2
+    assert "nan" not in drawn
+    assert "inf" not in drawn
+    assert "<polyline" not in curves({"loss": []})
+    assert "<polyline" not in curves({})
     assert "<circle" in curves({"loss": [(5, 1.0)]})
 
 
@@ -144,10 +153,13 @@ def test_a_curve_goes_down_where_the_loss_does() -> None:
     match = re.search(r'<polyline class="line" points="([^"]+)"', drawn)
     assert match is not None
     heights = [float(place.split(",")[1]) for place in match.group(1).split()]
-    assert heights == sorted(heights) and heights[0] < heights[-1]  # y grows downwards in SVG
+    assert heights == sorted(heights)
+    assert heights[0] < heights[-1]
 
 
 def test_a_histogram_counts_every_value() -> None:
     drawn = histogram([1.0] * 7 + [2.0] * 5 + [math.nan], bins=4)
     counts = [int(label.rpartition(": ")[2]) for label in re.findall(r"<title>([^<]+)</title>", drawn)]
-    assert sum(counts) == 12 and counts[0] == 7 and counts[-1] == 5
+    assert sum(counts) == 12
+    assert counts[0] == 7
+    assert counts[-1] == 5

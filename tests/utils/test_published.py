@@ -32,7 +32,8 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_whole_folder_passes(folder: Path) -> None:
     check(folder)
-    assert is_whole(folder) and not is_base(folder)
+    assert is_whole(folder)
+    assert not is_base(folder)
     (folder / "training.json").write_text('{"verb": "pretrain"}')
     assert is_base(folder)
 

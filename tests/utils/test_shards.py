@@ -31,8 +31,7 @@ def write(path: Path, dtype: type = np.uint16, vocab_size: int = 600) -> dict[st
 
 def make_pack(folder: Path) -> Path:
     counts = {
-        f"pretrain/train/wiki-0000{i}.arrow": write(folder / f"pretrain/train/wiki-0000{i}.arrow")
-        for i in (0, 2)
+        f"pretrain/train/wiki-0000{i}.arrow": write(folder / f"pretrain/train/wiki-0000{i}.arrow") for i in (0, 2)
     }
     write_manifest(folder, "pack", {}, {}, {"vocab_size": 600, "shards": counts}, ("pyarrow",))
     return folder
@@ -46,7 +45,8 @@ def test_round_trip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: type
     shard = Shard(tmp_path / "a.arrow")
     for index, (_, tokens, spans) in enumerate(DOCUMENTS):
         got, got_spans = shard.document(index)
-        assert got.tolist() == tokens and got.dtype == dtype
+        assert got.tolist() == tokens
+        assert got.dtype == dtype
         assert got_spans == spans
     flat = [token for _, tokens, _ in DOCUMENTS for token in tokens]
     for start in range(len(flat)):
@@ -59,7 +59,8 @@ def test_round_trip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: type
 def test_tokens_are_views_of_the_file(tmp_path: Path):
     write(tmp_path / "a.arrow")
     tokens = Shard(tmp_path / "a.arrow").batches[0].tokens_T
-    assert not tokens.flags.owndata and not tokens.flags.writeable
+    assert not tokens.flags.owndata
+    assert not tokens.flags.writeable
     file = pa.ipc.open_file(pa.memory_map(str(tmp_path / "a.arrow")))
     assert file.schema.field("tokens").type == pa.list_(pa.uint16())
     assert file.schema.names == ["id", "tokens", "spans", "n_bytes"]

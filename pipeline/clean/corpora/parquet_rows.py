@@ -29,9 +29,8 @@ def read(sample: Sample, config: CleanConfig) -> Iterator[Item]:
         columns = find(names)
         dialogues = next((name for name in LISTS if name in names), None)
         if columns is None and dialogues is None:
-            raise UserError(
-                f"{sample.path}: columns {', '.join(names)}; understood are {understood()}, {', '.join(LISTS)}; rename them"
-            )
+            known = f"{understood()}, {', '.join(LISTS)}"
+            raise UserError(f"{sample.path}: columns {', '.join(names)}; understood are {known}; rename them")
         for batch in file.iter_batches(batch_size=1024):
             for row in batch.to_pylist():
                 yield conversation(row) if dialogues else columns.item(row)  # type: ignore[union-attr]

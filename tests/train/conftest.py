@@ -1,0 +1,89 @@
+"""A tiny recipe's clean, tokenizer and pack folders, made once; and the real commands that train on them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = "tests/train/tiny.yaml"
+LAUNCH = [sys.executable, "-m", "accelerate.commands.launch"]
+PLAIN_FLAGS = ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This process's variables, one thread a process, and no wandb by accident."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("WANDB_", "YAYA_"))}
+    return kept | {"OMP_NUM_THREADS": "1", "LC_ALL": "C.UTF-8"} | more
+
+
+def run(words: Sequence[str | Path], code: int = 0, timeout: float = 300, **more: str) -> str:
+    """Run a real command from the root; its exit code is part of what is tested."""
+    done = subprocess.run(
+        [str(w) for w in words], cwd=ROOT, env=environment(**more), capture_output=True, text=True, timeout=timeout
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode == code, said[-3000:]
+    return said
+
+
+def launcher(engine: str) -> list[str]:
+    """The words before train.py for one of the ways to launch."""
+    return {
+        "single": [sys.executable],
+        "ddp": [*LAUNCH, "--multi_gpu", "--num_processes", "2", *PLAIN_FLAGS],
+        "zero2": [*LAUNCH, "--config_file", "accelerate.yaml"],
+        "zero3": [*LAUNCH, "--use_deepspeed", "--zero_stage", "3", "--num_processes", "2", *PLAIN_FLAGS],
+    }[engine]
+
+
+def train(engine: str, workspace: Path, *fields: str, verb: str = "train", code: int = 0, **more: str) -> str:
+    """One verb under one engine."""
+    return run([*launcher(engine), "train.py", verb, TINY, f"workspace={workspace}", *fields], code, **more)
+
+
+def metrics(workspace: Path, verb: str = "pretrain") -> list[dict[str, float]]:
+    """The lines of steps."""
+    text = (workspace / verb / "metrics.jsonl").read_text(encoding="utf-8")
+    return [line for line in map(json.loads, text.splitlines()) if "loss" in line]
+
+
+def losses(workspace: Path, verb: str = "pretrain") -> list[float]:
+    """The loss of each step."""
+    return [line["loss"] for line in metrics(workspace, verb)]
+
+
+@pytest.fixture(scope="session")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with everything that comes before training."""
+    workspace = tmp_path_factory.mktemp("tiny") / "packed"
+    run([sys.executable, "-m", "pipeline", TINY, f"workspace={workspace}", "--until=pack"])
+    return workspace
+
+
+@pytest.fixture
+def workspace(packed: Path, tmp_path: Path) -> Path:
+    """A fresh copy of it, in which nothing is trained."""
+    return shutil.copytree(packed, tmp_path / "run")
+
+
+@pytest.fixture(scope="session")
+def runs(packed: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
+    """Undisturbed runs, each made once a session: `runs(engine, precision)` is its workspace."""
+    made: dict[tuple[str, str], Path] = {}
+
+    def make(engine: str, precision: str = "fp32") -> Path:
+        key = (engine, precision)
+        if key not in made:
+            made[key] = shutil.copytree(packed, tmp_path_factory.mktemp("runs") / f"{engine}-{precision}")
+            train(engine, made[key], f"pretrain.precision={precision}")
+        return made[key]
+
+    return make

@@ -1,0 +1,85 @@
+"""One curve on every engine: the real launchers, two processes, real DeepSpeed."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.train.conftest import losses, metrics, run, train
+
+Runs = Callable[..., Path]
+
+
+def worst(ours: list[float], theirs: list[float]) -> float:
+    """The largest relative difference."""
+    assert len(ours) == len(theirs)
+    return max(abs(a - b) / abs(b) for a, b in zip(ours, theirs, strict=True))
+
+
+@pytest.mark.parametrize("engine", ["ddp", "zero2", "zero3"])
+def test_fp32_losses_equal_those_of_one_process(runs: Runs, engine: str) -> None:
+    ours, one = losses(runs(engine)), losses(runs("single"))
+    assert len(one) == 30
+    assert one[-1] < 0.9 * one[0]  # it does learn, so that equality says something
+    assert worst(ours, one) < 1e-4
+    norms = [line["grad_norm"] for line in metrics(runs("single"))]
+    assert max(norms) > 0.5  # clipping was at work
+
+
+@pytest.mark.parametrize("engine", ["ddp", "zero2", "zero3"])
+def test_bf16_losses_stay_near_those_of_one_process(runs: Runs, engine: str) -> None:
+    """Tolerance 2e-3: bf16 rounds each product to 8 bits, and ranks add gradients in another order."""
+    ours, one = losses(runs(engine, "bf16")), losses(runs("single", "bf16"))
+    assert worst(ours, one) < 2e-3
+    assert worst(one, losses(runs("single"))) < 1e-2
+
+
+def test_a_run_moves_between_engines_and_world_sizes(runs: Runs, packed: Path, tmp_path: Path) -> None:
+    """One process, ZeRO-2, ZeRO-3, DDP, one process: each takes the checkpoint of the one before."""
+    whole = losses(runs("single"))
+    previous = runs("single")
+    for step, engine in [(6, "zero2"), (12, "zero3"), (18, "ddp"), (24, "single")]:
+        workspace = shutil.copytree(packed, tmp_path / engine)
+        shutil.copytree(previous / "pretrain", workspace / "pretrain")
+        for checkpoint in (workspace / "pretrain" / "checkpoints").iterdir():
+            if int(checkpoint.name[5:]) > step:
+                shutil.rmtree(checkpoint)
+        (workspace / "pretrain" / "manifest.json").unlink()
+        said = train(engine, workspace)
+        assert f"going on from step {step}" in said
+        assert worst(losses(workspace), whole) < 1e-4
+        previous = workspace
+
+
+def test_finetune_on_two_processes_equals_one(runs: Runs, tmp_path: Path) -> None:
+    one = shutil.copytree(runs("single"), tmp_path / "one")
+    two = shutil.copytree(runs("single"), tmp_path / "two")
+    train("single", one, verb="finetune")
+    train("ddp", two, verb="finetune=True")  # a batch of 5 does not divide by 2: a row is filled up
+    assert worst(losses(two, "finetune"), losses(one, "finetune")) < 1e-4
+
+
+def test_a_launcher_that_contradicts_the_recipe_is_refused(workspace: Path) -> None:
+    said = train("single", workspace, code=2, ACCELERATE_MIXED_PRECISION="fp16")
+    assert "--mixed_precision fp16 contradicts precision=fp32" in said
+
+
+def test_precision_auto_is_resolved_once_and_kept(workspace: Path) -> None:
+    train("single", workspace, "pretrain.precision=auto", "pretrain.max_steps=2")
+    import json
+
+    resolved = json.loads((workspace / "pretrain" / "run.json").read_text(encoding="utf-8"))["precision"]
+    assert resolved in ("fp32", "bf16", "fp16")
+    said = train("single", workspace, "pretrain.precision=auto", "pretrain.max_steps=4")
+    assert resolved in said
+
+
+def test_zero_refuses_what_it_cannot_do(workspace: Path) -> None:
+    words = ["-m", "accelerate.commands.launch", "--config_file", "accelerate.yaml", "train.py", "train"]
+    import sys
+
+    said = run([sys.executable, *words, "tests/train/tiny.yaml", f"workspace={workspace}", "pretrain.precision=fp16"], 1)
+    assert "fp16 is not offered under DeepSpeed" in said
