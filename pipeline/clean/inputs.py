@@ -77,14 +77,17 @@ def files_of(one: Input) -> list[tuple[Path, str]]:
 
 def reader_of(path: Path, one: Input) -> str:
     """Who reads this file; nobody if nothing is in it."""
-    return "" if is_empty(path) and one.reader == "auto" else choose(Sample(path), one.reader)
+    if one.reader == "auto" and is_empty(path):
+        return ""
+    reader = choose(Sample(path), one.reader)
+    return "" if is_empty(path) else reader
 
 
 def is_empty(path: Path) -> bool:
-    """No byte, or only space."""
+    """No byte, only space, or an empty list."""
     if path.stat().st_size > 4096:
         return False
-    return not path.read_bytes().removeprefix(b"\xef\xbb\xbf").strip()
+    return path.read_bytes().removeprefix(b"\xef\xbb\xbf").strip() in (b"", b"[]")
 
 
 def sanitise(name: str) -> str:

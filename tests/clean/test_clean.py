@@ -304,7 +304,7 @@ def test_too_many_bad_records_stop_the_stage(tmp_path: Path) -> None:
     assert run(CleanConfig(inputs=[Input(str(path))], max_bad_ratio=0.2), tmp_path / "clean")
 
 
-@pytest.mark.parametrize("text", ["", "\ufeff", "question,answer\n", "question,answer\n问,\n"])
+@pytest.mark.parametrize("text", ["", "[]", "\ufeff", "question,answer\n", "question,answer\n问,\n"])
 def test_empty_corpus(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.csv").write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match=r"empty corpus: nothing was kept of \d records.*a\.csv"):

@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.clean.config import CleanConfig, Input
 from pipeline.clean.corpora.plain_text import cut
-from pipeline.clean.encodings import detect_encoding
+from pipeline.clean.encodings import detect_encoding, encoding_of
 from pipeline.clean.inputs import expand
 from pipeline.clean.protocol import Found, Item, Sample, Unreadable
 from pipeline.clean.readers import choose, readers
@@ -115,6 +115,12 @@ def test_encoding_is_told_by_the_first_text_beyond_ascii(tmp_path: Path) -> None
     path = tmp_path / "a.csv"
     path.write_bytes(b"question,answer\n" + b"hello,hi there\n" * 40_000 + "你好,你好呀".encode("gb18030"))
     assert detect_encoding(path) == "gb18030"
+
+
+def test_a_few_bad_bytes_do_not_make_another_encoding() -> None:
+    text = "从前有座山，山里有座庙。".encode() * 50
+    assert encoding_of(text + b"\xff" + text) == "utf-8"
+    assert encoding_of("从前有座山，山里有座庙。".encode("gb18030") * 50 + b"\xff") == "gb18030"
 
 
 # ---------------------------------------------------------------- JSON

@@ -92,6 +92,8 @@ def test_special_tokens(tokenizer: Any, codec: Codec) -> None:
     assert tokenizer.unk_token is None
     assert tokenizer.bos_token is None
     assert len(tokenizer) == codec.vocab_size
+    added = read_json(codec.folder / "tokenizer.json")["added_tokens"]
+    assert [(token["content"], token["special"]) for token in added] == [*((m, True) for m in MARKS), ("\n", False)]
     assert tokenizer("你好")["input_ids"] == codec.encode("你好").tolist()
     assert tokenizer.decode([1, *codec.encode("你好"), 3], skip_special_tokens=True) == "你好"
 
