@@ -18,6 +18,9 @@ from typing import Any
 
 from utils.console import is_chinese, tell, well_formed
 
+NOTHING = "–"
+"""Stands in a table where there is no value."""
+
 
 class Html(str):
     """Text that is markup already; a plain `str` is escaped wherever it is shown."""
@@ -133,11 +136,17 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]], caption: str = "")
 def _is_figure(cell: object) -> bool:
     if isinstance(cell, int | float) or cell is None:
         return True
-    return isinstance(cell, str) and not isinstance(cell, Html) and cell[:1].isdigit() and cell.endswith(("%", "×"))
+    if not isinstance(cell, str) or isinstance(cell, Html):
+        return False
+    try:
+        float(cell.rstrip(" %×").replace(",", ""))
+    except ValueError:
+        return cell == NOTHING
+    return True
 
 
 def _cell(cell: object) -> object:
-    return "–" if cell is None else cell if isinstance(cell, Html) else number(cell)
+    return NOTHING if cell is None else cell if isinstance(cell, Html) else number(cell)
 
 
 def meter(share: float, low: float | None = None, high: float | None = None) -> Html:

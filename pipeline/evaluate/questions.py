@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import heapq
 import io
+import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,8 +55,9 @@ class Taught:
 
 
 def key(question: str) -> str:
-    """A question, without what cleaning may change about it."""
-    return " ".join(question.split())
+    """A question without spaces, punctuation and case: one that differs in these alone counts as taught."""
+    letters = "".join(c for c in unicodedata.normalize("NFKC", question).casefold() if c.isalnum())
+    return letters or question.strip()
 
 
 def read_taught(clean: Path, at_most: int, wanted: Iterable[str]) -> Taught:

@@ -59,11 +59,12 @@ def _scores(report: Json, life: Life) -> Section:
             name = tell(f"Held out, {verb}", f"留出文本（{verb}）")
             tiles[name] = f"{bpb:.3f}", tell("bits per byte", "比特 / 字节")
     blocks = [facts(tiles)] if tiles else []
-    rows = [_score_row(exam["name"], exam) for exam in report["exams"]]
-    if recall and len(recall["sources"]) > 1:
-        rows = [_score_row(name, part) for name, part in recall["sources"].items()] + rows
+    taught, exam_name = tell("trained", "学过"), tell("exam", "考卷")
+    rows = [_score_row(taught, name, part) for name, part in (recall or {"sources": {}})["sources"].items()]
+    rows += [_score_row(exam_name, exam["name"], exam) for exam in report["exams"]]
     if rows:
         head = [
+            "",
             tell("questions from", "题目来自"),
             tell("asked", "题数"),
             tell("exact", "全对"),
@@ -95,9 +96,9 @@ def _scores(report: Json, life: Life) -> Section:
     return Section(tell("Scores", "成绩"), blocks, note)
 
 
-def _score_row(name: str, part: Json) -> list[object]:
+def _score_row(kind: str, name: str, part: Json) -> list[object]:
     bar = meter(part["share"], *part["interval"])
-    return [name, part["asked"], part["exact"], percent(part["share"]), f"{part['similarity']:.2f}", bar]
+    return [kind, name, part["asked"], part["exact"], percent(part["share"]), f"{part['similarity']:.2f}", bar]
 
 
 def _answers(report: Json) -> Section | None:

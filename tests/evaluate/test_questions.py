@@ -56,8 +56,8 @@ def test_what_was_taught_is_known(tmp_path: Path) -> None:
     later = chat(1, turn("user", "甲"), turn("assistant", "乙"), turn("user", "后来 呢"), turn("assistant", "丙"))
     text = {"id": "t/f/0", "source": "t", "kind": "text", "text": "谁", "group": "t", "cluster_size": 1}
     clean = clean_folder(tmp_path, [pair(0, "你是谁", "牙牙"), later, text])
-    taught = read_taught(clean, 10, ["你是谁", " 后来  呢 ", "谁"])
-    assert taught.found == {"你是谁", "后来 呢"}
+    taught = read_taught(clean, 10, ["你是谁？", " 后来  呢 ", "谁"])
+    assert taught.found == {"你是谁", "后来呢"}
     assert [q.text for q in taught.recall] == ["你是谁"]
 
 

@@ -93,8 +93,8 @@ def test_numbers_read_well() -> None:
 
 
 def test_columns_of_figures_stand_to_the_right() -> None:
-    text = table(["name", "n"], [["a", 1], ["b", None]])
-    assert '<th>name</th><th class="n">n</th>' in text
+    text = table(["name", "n", "share"], [["a", 1, "0.5 %"], ["b", None, "1,234"]])
+    assert '<th>name</th><th class="n">n</th><th class="n">share</th>' in text
     assert '<td class="n">–</td>' in text
 
 
