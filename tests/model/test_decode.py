@@ -12,12 +12,14 @@ def prompts_of(count: int, seed: int = 0) -> list[list[int]]:
     return [torch.randint(10, 320, (length,), generator=generator).tolist() for length in lengths]
 
 
-def test_greedy_equals_generate(tiny):
+@pytest.mark.parametrize("penalty", [1.0, 1.5])
+def test_greedy_equals_generate(tiny, penalty):
     net, prompts = tiny(), prompts_of(12)
-    replies = reply(net, prompts, stop=set(), pad=4, sampling=Sampling(max_new_tokens=15))
+    sampling = Sampling(max_new_tokens=15, repetition_penalty=penalty)
+    replies = reply(net, prompts, stop=set(), pad=4, sampling=sampling)
+    how = {"max_new_tokens": 15, "do_sample": False, "repetition_penalty": penalty}
     for prompt, said in zip(prompts, replies, strict=True):
-        wanted = net.generate(torch.tensor([prompt]), max_new_tokens=15, do_sample=False)[0, len(prompt) :]
-        assert said == wanted.tolist()
+        assert said == net.generate(torch.tensor([prompt]), **how)[0, len(prompt) :].tolist()
 
 
 @pytest.mark.parametrize(
@@ -93,6 +95,7 @@ def test_choose_follows_its_fields():
     assert choose(logits[:1], Sampling(repetition_penalty=2.5), seen, None).item() == 1
     edge = torch.tensor([0.0, 0.9999999])
     assert choose(logits[:2], Sampling(temperature=1.0, top_k=3), None, edge)[:, 0].tolist() == [0, 2]
+    assert choose(logits[:2].flip(-1), Sampling(temperature=1.0, top_k=3), None, edge)[:, 0].tolist() == [2, 4]
 
 
 def test_limits_are_told(tiny):

@@ -140,14 +140,15 @@ class Terminal:
     def type(self, text: str) -> None:
         os.write(self.file, text.encode())
 
-    def code(self) -> int:
+    def code(self, seconds: float = 30) -> int:
         """Wait for its end."""
-        try:
-            while os.read(self.file, 65536):
-                pass
-        except OSError:  # a closed terminal reads as an error on Linux
-            pass
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        end = time.monotonic() + seconds
+        while True:
+            ended, status = os.waitpid(self.pid, os.WNOHANG)
+            if ended:
+                return os.waitstatus_to_exitcode(status)
+            assert time.monotonic() < end, f"it did not end: {self.read[-2000:]!r}"
+            time.sleep(0.05)
 
     def kill(self) -> None:
         try:
@@ -178,16 +179,18 @@ def test_ctrl_c_stops_an_answer_and_ctrl_d_leaves(talkative_model: Path, termina
     assert str(talkative_model) in greeting.replace("\r\n", "")
     assert "/quit" in greeting
     screen.type("/help\n")
-    assert "Ctrl-C" in screen.until("answer.")
+    assert "Ctrl-C" in screen.until("answer.\r\n› ")
     screen.type("/nwe\n")
-    screen.until("no such command")
-    screen.type("\n你好\n")
+    assert "no such command" in screen.until("lists them\r\n› ")
+    screen.type("\n")
+    screen.until("› ")
+    screen.type("你好\n")
     screen.until("Yaya  ")
     time.sleep(0.5)
     screen.type("\x03")
-    screen.until("(stopped)")
+    screen.until("(stopped)\r\n› ")
     screen.type("/new\n")
-    screen.until("a new conversation")
+    screen.until("(a new conversation)\r\n› ")
     screen.type("\x04")
     assert screen.code() == 0
 

@@ -1,0 +1,133 @@
+"""What a user can get wrong, in the real commands: one line with the mend, exit code 2, nothing half-written."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.train.conftest import ROOT, TINY, environment, metrics, run
+
+PIPELINE = [sys.executable, "-m", "pipeline"]
+
+
+def one_line(said: str) -> str:
+    """The error line; there must be exactly one, and no traceback."""
+    assert "Traceback" not in said
+    lines = [line for line in said.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1, said
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        (["clean.inputs=nowhere.csv"], ["nowhere.csv"]),
+        (["clean.inputs=[]"], ["clean.inputs"]),
+        (["pretrain.lrr=3"], ["pretrain.lrr", "did you mean pretrain.lr"]),
+        (["pretrain.lr=fast"], ["pretrain.lr", "expected a number"]),
+        (["model.hidden_sizes=3"], ["hidden_sizes", "did you mean 'hidden_size'"]),
+        (["model.family=rnn"], ["model.family", "gpt"]),
+        (["model.hidden_size=wide"], ["model.hidden_size", "whole number"]),
+        (["model.num_attention_heads=5"], ["num_attention_heads"]),
+        (["--until=pcak"], ["--until=pcak", "did you mean pack"]),
+        (["launch.engine=single", "launch.num_processes=2"], ["launch.engine=single"]),
+        (["pretrain.mix={sotries: 1}"], ["pretrain.mix", "stories"]),
+        (["pretrain.seq_len=5000", "model.max_position_embeddings=512"], ["seq_len", "max_position_embeddings"]),
+    ],
+)
+def test_mistakes_of_a_recipe(tmp_path: Path, packed: Path, fields: list[str], words: list[str]) -> None:
+    workspace = tmp_path / "w"
+    if not fields[0].startswith(("clean", "model")):
+        shutil.copytree(packed, workspace)
+    line = one_line(run([*PIPELINE, TINY, f"workspace={workspace}", *fields], code=2))
+    assert all(word in line for word in words), line
+
+
+def test_an_empty_corpus(tmp_path: Path) -> None:
+    (tmp_path / "empty.csv").write_text("question,answer\n", encoding="utf-8")
+    line = one_line(run([*PIPELINE, TINY, f"workspace={tmp_path / 'w'}", f"clean.inputs={tmp_path / 'empty.csv'}"], code=2))
+    assert "empty" in line
+    assert not (tmp_path / "w" / "clean").exists()
+
+
+def test_a_model_folder_without_weights(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
+    line = one_line(run([sys.executable, "cli_demo.py", "--model", tmp_path, "--once", "你好"], code=2))
+    assert str(tmp_path) in line
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of a few megabytes, if this machine lets us mount one."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", place], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("needs root to mount a small file system")
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+def test_a_full_disk_stops_a_cheap_stage_in_one_line(small_disk: Path) -> None:
+    (small_disk / "fill").write_bytes(b"x" * 5_900_000)
+    line = one_line(run([*PIPELINE, TINY, f"workspace={small_disk / 'w'}", "--until=pack"], code=2))
+    assert "disk full" in line
+    assert not (small_disk / "w" / "clean" / "manifest.json").exists()
+    (small_disk / "fill").unlink()
+    run([*PIPELINE, TINY, f"workspace={small_disk / 'w'}", "--until=pack"])
+
+
+def test_a_full_disk_does_not_stop_training(small_disk: Path, packed: Path) -> None:
+    workspace = shutil.copytree(packed, small_disk / "w")
+    words = [*PIPELINE, TINY, f"workspace={workspace}", "--until=pretrain", "pretrain.save_every=10", "pretrain.keep=1"]
+    process = subprocess.Popen(
+        words, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    room = shutil.disk_usage(small_disk).free
+    (small_disk / "fill").write_bytes(b"x" * (room - 300_000))
+    said, _ = process.communicate(timeout=120)
+    assert "disk full: step 10 was not saved; training goes on" in said
+    assert len(metrics(workspace)) == 30
+    assert process.returncode == 2, said  # at the end there is no model, and that is said
+    assert "could not be saved" in said
+    (small_disk / "fill").unlink()
+    run(words)
+    assert (workspace / "pretrain" / "manifest.json").is_file()
+
+
+@pytest.mark.parametrize("stage", ["clean", "tokenizer", "pack"])
+def test_ctrl_c_in_a_cheap_stage(tmp_path: Path, stage: str) -> None:
+    source = tmp_path / "big.jsonl"
+    with source.open("w", encoding="utf-8") as file:
+        for i in range(60_000):
+            file.write(json.dumps({"text": f"第{i}篇：" + "春眠不觉晓，处处闻啼鸟。" * 8 + str(i)}, ensure_ascii=False) + "\n")
+    workspace = tmp_path / "w"
+    words = [*PIPELINE, TINY, f"workspace={workspace}", f"clean.inputs={source}", "--until=pack"]
+    process = subprocess.Popen(
+        words, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    building = workspace / f"{stage}.building"
+    while not building.exists():
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    assert not (workspace / stage).exists()
+    assert metrics_absent(workspace)
+    run([*words, "--until=pack"])
+
+
+def metrics_absent(workspace: Path) -> bool:
+    return not (workspace / "pretrain").exists()

@@ -1,0 +1,118 @@
+"""Recipes: fields as flags, help from comments, and one line for what a person can get wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.recipe import Recipe, from_command_line, recipe_help
+from pipeline.verbs import rewrite
+from utils.console import UserError
+from utils.recipe import field_comments, is_flag
+
+DEMO = "configs/demo.yaml"
+
+
+def recipe(*words: str) -> Recipe:
+    return from_command_line([DEMO, *words])[2]
+
+
+def test_fields_are_flags_with_or_without_dashes() -> None:
+    assert recipe("pretrain.lr=1e-4").pretrain.lr == 1e-4
+    assert recipe("--pretrain.lr=1e-4", "workspace=runs/x").workspace == "runs/x"
+    assert recipe("clean.inputs=my.csv").clean.inputs[0].path == "my.csv"
+    assert [i.path for i in recipe("clean.inputs=[a.csv, b.json]").clean.inputs] == ["a.csv", "b.json"]
+    assert recipe().workspace == "runs/demo"
+    assert recipe("pretrain.max_tokens=2e6").pretrain.max_tokens == 2_000_000
+
+
+def test_a_flag_of_the_horizon_takes_the_recipes_place() -> None:
+    given = recipe("pretrain.max_steps=20").pretrain
+    assert (given.max_steps, given.epochs) == (20, None)
+
+
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        ("pretrain.lrr=1", "unknown field pretrain.lrr; did you mean pretrain.lr?"),
+        ("pretrian.lr=1", "unknown field pretrian; did you mean pretrain?"),
+        ("pretrain.lr=fast", "pretrain.lr: expected a number, got 'fast'"),
+        ("pretrain.batch_size=2.5", "pretrain.batch_size: expected a whole number, got 2.5"),
+        ("pretrain.precision=fp8", "pretrain.precision: expected one of auto, fp32, bf16, fp16, got 'fp8'"),
+        ("pretrain.batch_size=0", "batch_size = 0; it must be above 0"),
+        ("pretrain.warmup=0.9", "warmup + decay = 1.4"),
+        ("pretrain.resume=perhaps", "pretrain.resume: expected true or false"),
+        ("clean.valid=2", "valid + test = 2"),
+        ("tokenizer.vocab_size=20", "vocab_size = 20"),
+        ("pretrain.micro_batch=some", "pretrain.micro_batch: expected a whole number or 'auto'"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(flag: str, said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        recipe(flag)
+    assert said in str(caught.value)
+    assert DEMO in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_two_horizons_are_one_too_many(tmp_path: Path) -> None:
+    path = tmp_path / "two.yaml"
+    path.write_text("pretrain: {max_steps: 3, epochs: 2}\n", encoding="utf-8")
+    with pytest.raises(UserError, match="exactly one of max_steps, max_tokens, epochs; got max_steps, epochs"):
+        from_command_line([str(path)])
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"clean: [unclosed", "not valid YAML"),
+        (b"- a\n- b\n", "mapping of sections"),
+        (b"clean: 3\n", "clean"),
+        ("clean: {seed: 1}  # 注释\n".encode("gb18030"), "not UTF-8"),
+    ],
+)
+def test_broken_recipes_are_named(tmp_path: Path, content: bytes, said: str) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="broken.yaml") as caught:
+        from_command_line([str(path)])
+    assert said in str(caught.value)
+
+
+def test_a_recipe_that_is_not_there() -> None:
+    with pytest.raises(UserError, match=r"configs/dmo.yaml: no such recipe; there are .*configs/demo.yaml"):
+        from_command_line(["configs/dmo.yaml"])
+
+
+def test_every_field_has_a_comment_and_stands_in_the_help() -> None:
+    said = recipe_help()
+    for name, section in vars(recipe()).items():
+        if name in ("workspace", "overwrite"):
+            continue
+        fields = set(vars(section)) - {"fields"}
+        assert fields <= set(field_comments(type(section))), f"{name}: a field without a comment"
+        assert all(f"{name}.{field}=" in said for field in fields)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["finetune"], ["finetune=True"], ["--finetune=True"], ["train", "--finetune=True"], ["train", "finetune=True"],
+     ["--finetune", "True"], ["finetune=true"], ["train", "--finetune"], ["--finetune"]],
+)  # fmt: skip
+def test_finetune_in_all_its_spellings(words: list[str]) -> None:
+    assert rewrite([*words, "--pretrain.lr=1"]) == ("finetune", ["pretrain.lr=1"])
+
+
+def test_other_words_of_train() -> None:
+    assert rewrite(["train", "--config", DEMO]) == ("train", [DEMO])
+    assert rewrite(["train", f"--config={DEMO}", "--pretrain.lr", "1e-3"]) == ("train", [DEMO, "pretrain.lr=1e-3"])
+    assert rewrite(["train", "--finetune=False"]) == ("train", [])
+    with pytest.raises(UserError, match="did you mean train"):
+        rewrite(["trian"])
+
+
+def test_what_looks_like_a_field() -> None:
+    assert is_flag("--clean.inputs=a=b.csv")
+    assert not is_flag("configs/a=b.yaml")
+    assert not is_flag("train")
