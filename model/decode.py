@@ -2,8 +2,8 @@
 
 Training samples, exams and chat all speak through here, so the same prompt gets the same reply everywhere.
 The model is anything whose forward takes `past_key_values`, `attention_mask`, `position_ids` and
-`logits_to_keep`, as transformers' decoders do. A loop of our own and not `generate`: as fast in full batches, up to a quarter faster
-alone, and rows whose reply has ended leave the batch.
+`logits_to_keep`, as transformers' decoders do. A loop of our own and not `generate`: as fast in full batches, up to
+a quarter faster alone, and rows whose reply has ended leave the batch.
 
     reply(model, [[2, 17, 9], [2, 5]], stop={1, 3}, pad=4, sampling=Sampling(max_new_tokens=40))
     for token in stream(model, [2, 17, 9], stop={1, 3}, sampling=Sampling(temperature=0.8, top_p=0.9)): …
@@ -19,7 +19,7 @@ import torch
 from transformers import PreTrainedModel
 
 ROWS = 128
-"""Prompts decoded together: 600 short ones take 1.25 times as long in batches of 64 (two cores)."""
+"""Prompts decoded together: 600 short ones take 1.25 times as long in batches of 64 on a CPU."""
 
 
 @dataclass(frozen=True)

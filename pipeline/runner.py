@@ -15,11 +15,12 @@ from pathlib import Path
 from pipeline.children import ROOT, run_child
 from pipeline.recipe import Recipe
 from pipeline.train import lineage
+from pipeline.train.config import Verb
 from utils.console import UserError, say, tell, warn
 from utils.stage import MANIFEST, manifest, why_stale
 
 STAGES = ("clean", "tokenizer", "pack", "pretrain", "finetune", "evaluate")
-TRAINING = ("pretrain", "finetune")
+TRAINING: tuple[Verb, ...] = ("pretrain", "finetune")
 
 
 def run_recipe(path: str, flags: Sequence[str], recipe: Recipe, until: str = STAGES[-1]) -> None:
@@ -125,11 +126,13 @@ def _gpus() -> int:
     return torch.cuda.device_count()
 
 
-def train_here(verb: str, path: str, flags: Sequence[str], recipe: Recipe) -> None:
+def train_here(verb: Verb, path: str, flags: Sequence[str], recipe: Recipe) -> None:
     """One verb in a process of a launch: earlier stages first, then train as part of whatever launched us."""
     _earlier_stages(verb, path, flags, recipe)
     if not has_data(verb, recipe):
-        raise UserError(f"{recipe.folder('pack') / verb}: nothing to train on; clean.inputs holds no records for {verb}")
+        raise UserError(
+            f"{recipe.folder('pack') / verb}: nothing to train on; clean.inputs holds no records for {verb}"
+        )
     from pipeline.train.stage import Task, run
 
     folder = recipe.folder

@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pipeline.recipe import from_command_line, recipe_help
 from pipeline.runner import train_here
+from pipeline.train.config import Verb
 from utils.console import UserError
 
-VERBS = {"train": "pretrain", "finetune": "finetune"}
+VERBS: dict[str, Verb] = {"train": "pretrain", "finetune": "finetune"}
 YES, NO = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
 USAGE = """\
@@ -37,7 +38,7 @@ def dispatch(argv: Sequence[str]) -> None:
     fire.Fire(commands, command=[verb, *words], name="train.py")
 
 
-def _command(stage: str):  # type: ignore[no-untyped-def]
+def _command(stage: Verb) -> Callable[..., None]:
     def command(*words: str) -> None:
         train_here(stage, *from_command_line(words))
 

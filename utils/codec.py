@@ -38,7 +38,9 @@ class Codec:
         self.vocab_size: int = self.spm.GetPieceSize()
         for mark, number in MARK_IDS.items():
             if self.spm.IdToPiece(number) != mark:
-                raise UserError(f"{path}: id {number} is {self.spm.IdToPiece(number)!r}, not {mark!r}; not a Yaya tokenizer")
+                raise UserError(
+                    f"{path}: id {number} is {self.spm.IdToPiece(number)!r}, not {mark!r}; not a Yaya tokenizer"
+                )
         self.end_of_text = MARK_IDS[END_OF_TEXT]
         self.end_of_turn = MARK_IDS[END_OF_TURN]
         self.pad = MARK_IDS[PAD]

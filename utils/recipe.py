@@ -54,14 +54,18 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise UserError(f"{path}: a recipe is a mapping of sections (clean:, tokenizer:, …), not a {type(values).__name__}")
+        raise UserError(
+            f"{path}: a recipe is a mapping of sections (clean:, tokenizer:, …), not a {type(values).__name__}"
+        )
     return values
 
 
 def is_flag(text: str) -> bool:
     """Is this command-line word a field of the recipe: `section.key=value`, dashes or not, or workspace=…?"""
     name, equals, _ = text.lstrip("-").partition("=")
-    return bool(equals) and (name in ("workspace", "overwrite") or ("." in name and "/" not in name and " " not in name))
+    return bool(equals) and (
+        name in ("workspace", "overwrite") or ("." in name and "/" not in name and " " not in name)
+    )
 
 
 def _lay_over(values: dict[str, Any], flag: str, sections: type) -> None:
@@ -157,7 +161,7 @@ def convert(kind: Any, value: Any, label: str, source: str) -> Any:
         inner = typing.get_args(kind)[1]
         return {str(k): convert(inner, v, f"{label}.{k}", source) for k, v in value.items()}
     if dataclasses.is_dataclass(kind):
-        return parse(kind, _as_mapping(kind, value), label, source)
+        return parse(typing.cast(type, kind), _as_mapping(kind, value), label, source)
     return _convert_plain(kind, value, label, source)
 
 

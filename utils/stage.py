@@ -134,7 +134,7 @@ def versions(*packages: str) -> dict[str, str]:
 
 def config_json(config: Any) -> Json:
     """A config as it stands in a manifest: without the fields that cannot change the output."""
-    free = getattr(type(config), "FREE", frozenset())
+    free: frozenset[str] = getattr(type(config), "FREE", frozenset())
     return {name: value for name, value in dataclasses.asdict(config).items() if name not in free}
 
 
@@ -210,7 +210,9 @@ def build(
     """
     for name, path in inputs.items():
         if not path.exists():
-            raise UserError(f"{stage}: input {name} not found at {path}; correct its path or run the stage that makes it")
+            raise UserError(
+                f"{stage}: input {name} not found at {path}; correct its path or run the stage that makes it"
+            )
     settled = config_json(config)
     building = output.with_name(output.name + BUILDING)
     with lock(output):

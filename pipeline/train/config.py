@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+Verb = Literal["pretrain", "finetune"]
+"""What a run learns, and the folder of its workspace."""
+
 
 @dataclass(frozen=True)
 class ModelConfig:

@@ -78,7 +78,7 @@ def check_launcher(precision: str) -> None:
     steps = os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1")
     if steps not in ("1", "auto"):
         raise UserError(
-            f"--gradient_accumulation_steps {steps}: accumulation follows from batch_size and micro_batch; drop the flag"
+            f"--gradient_accumulation_steps {steps}: accumulation follows from batch_size and micro_batch; drop it"
         )
 
 
@@ -129,11 +129,11 @@ class Engine:
         model.to(self.device)
         if weights:
             load_masters(model, weights.masters)
-        self._copies = {}
+        self._copies: Tensors = {}
         if self.precision != "fp32":
             masters = {n: p.detach().clone().float().requires_grad_() for n, p in model.named_parameters()}
             model.to(DTYPES[self.precision])
-            self._copies = {n: p for n, p in model.named_parameters()}
+            self._copies = dict(model.named_parameters())
         else:
             masters = dict(model.named_parameters())
         self.masters: Mapping[str, torch.Tensor] = masters

@@ -13,11 +13,12 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from pipeline.train.bins import Plan, planned
+from pipeline.train.config import Verb
 from pipeline.train.order import assigned, permuted, weights
 from utils.chat import END_OF_TEXT, MARK_IDS, PAD, TURN
 from utils.console import UserError
@@ -25,7 +26,6 @@ from utils.shards import Source, sources
 from utils.stage import Json
 
 UNTRAINED = -100
-Verb = Literal["pretrain", "finetune"]
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,9 @@ def changes(output: Path, now: Json) -> list[str]:
         return []
     found = differences(known["recipe"], now["recipe"])
     if "inputs" in now:
-        found += [f"{name} was made again and differs" for name, i in now["inputs"].items() if known["inputs"].get(name) != i]
+        found += [
+            f"{name} was made again and differs" for name, i in now["inputs"].items() if known["inputs"].get(name) != i
+        ]
     return found
 
 

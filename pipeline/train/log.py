@@ -54,7 +54,13 @@ class Log:
         if self._file is None:
             return
         self._write({"step": step, "bpb": bpb})
-        say(f"  {self.verb} {tell('step', '第')} {step}: {tell('held-out bits per byte', '留出文本每字节比特')} {bpb['all']:.3f}")
+        figure = f"{bpb['all']:.3f}"
+        say(
+            tell(
+                f"  {self.verb} step {step}: held-out bits per byte {figure}",
+                f"  {self.verb} 第 {step} 步：留出文本每字节 {figure} 比特",
+            )
+        )
 
     def _write(self, line: Json) -> None:
         with survive_full_disk(f"a line of {self.path}"):
@@ -117,12 +123,14 @@ def open_wandb(project: str, verb: str, output: Path, run_id: str, recipe: Json)
 
     os.environ.setdefault("WANDB_SILENT", "true")
     name = f"{output.parent.name}/{verb}"
-    modes = [os.environ.get("WANDB_MODE", "online"), "offline"]
+    modes: list[Any] = [os.environ.get("WANDB_MODE", "online"), "offline"]
     for mode in modes:
+        settings = wandb.Settings(mode=mode, init_timeout=15, login_timeout=5)
         try:
-            settings = wandb.Settings(init_timeout=15, login_timeout=5)
-            return wandb.init(project=project, name=name, id=run_id or None, resume="allow", dir=str(output),
-                              mode=mode, config=recipe, settings=settings)  # fmt: skip
+            return wandb.init(
+                project=project, name=name, id=run_id or None, resume="allow", dir=str(output), config=recipe,
+                settings=settings,
+            )  # fmt: skip
         except Exception as error:  # whatever keeps wandb from starting must not keep training from it
             warn(f"wandb ({mode}): {str(error).splitlines()[0]}; {'recording offline' if mode != 'offline' else 'off'}")
     return None

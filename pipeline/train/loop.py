@@ -82,7 +82,9 @@ def after(state: State, run: Run, count: int) -> State:
     )
 
 
-def line(run: Run, state: State, loss: float, norm: float, lr: float, seconds: float, waited: float) -> dict[str, float]:
+def line(
+    run: Run, state: State, loss: float, norm: float, lr: float, seconds: float, waited: float
+) -> dict[str, float]:
     """A step's line of metrics.jsonl."""
     tokens_per_second = run.config.batch_size * run.config.seq_len / seconds
     return {

@@ -10,7 +10,6 @@ import os
 import shutil
 from pathlib import Path
 
-import torch
 from transformers import GenerationConfig, PreTrainedModel
 
 from pipeline.train.engine import Tensors, load_masters
@@ -25,7 +24,7 @@ def publish(model: PreTrainedModel, masters: Tensors, codec: Codec, training: Js
     draft = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(draft, ignore_errors=True)
     try:
-        plain = model.__class__(model.config).to(torch.float32)
+        plain = type(model)(model.config).float()
         load_masters(plain, masters)
         plain.generation_config = GenerationConfig(
             eos_token_id=[codec.end_of_turn, codec.end_of_text],

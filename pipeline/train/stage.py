@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import model as architectures
 import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+import model as architectures
 from pipeline.train import checkpoints, guards, lineage, report
 from pipeline.train.checkpoints import State
-from pipeline.train.config import ModelConfig, TrainConfig
+from pipeline.train.config import ModelConfig, TrainConfig, Verb
 from pipeline.train.engine import DTYPES, Engine, Weights, resolve_precision, start
 from pipeline.train.feed import Feed, Sequences, ShardFeed, batches, held_out
 from pipeline.train.log import Log, peak_flops
@@ -43,7 +43,7 @@ TOKENS_AT_ONCE = {"cpu": 8_192, "cuda": 32_768}
 class Task:
     """One verb of one recipe, with the folders it reads and the one it writes."""
 
-    verb: str
+    verb: Verb
     config: TrainConfig
     model: ModelConfig
     tokenizer: Path
@@ -117,9 +117,7 @@ def finished(output: Path, total: int) -> bool:
 # ---------------------------------------------------------------- one run
 
 
-def _train(
-    task: Task, codec: Codec, model: PreTrainedModel, feed: Feed, engine: Engine, total: int, now: Json
-) -> None:
+def _train(task: Task, codec: Codec, model: PreTrainedModel, feed: Feed, engine: Engine, total: int, now: Json) -> None:
     config = task.config
     restored = _restore(task, total)
     state, weights = restored or (State(), None)
@@ -175,7 +173,9 @@ def new_model(task: Task, codec: Codec) -> PreTrainedModel:
             raise UserError(f"model: {error}") from None
     room = model.config.max_position_embeddings
     if room < task.config.seq_len:
-        raise UserError(f"{task.verb}.seq_len = {task.config.seq_len} is beyond the model's max_position_embeddings = {room}")
+        raise UserError(
+            f"{task.verb}.seq_len = {task.config.seq_len} is beyond the model's max_position_embeddings = {room}"
+        )
     if task.config.gradient_checkpointing:
         model.gradient_checkpointing_enable()
     return model
@@ -198,7 +198,11 @@ def _restore(task: Task, total: int) -> tuple[State, Weights] | None:
             f"{task.output} is at step {restored[0].step} already, beyond the {total} asked for; ask for more steps"
         )
     if found and restored is None:
-        say(tell(f"{task.verb}: no checkpoint to go on from; beginning again", f"{task.verb}：没有可用的检查点，从头开始"))
+        say(
+            tell(
+                f"{task.verb}: no checkpoint to go on from; beginning again", f"{task.verb}：没有可用的检查点，从头开始"
+            )
+        )
     return restored
 
 
@@ -277,7 +281,9 @@ def _finish(task: Task, state: State, now: Json) -> None:
     """The manifest comes last: it says that the model is complete."""
     training = task.output / "model" / "training.json"
     if not training.is_file() or f'"step": {state.step}' not in training.read_text(encoding="utf-8"):
-        raise UserError(f"disk full: the finished model could not be saved in {task.output}; free some space and run again")
+        raise UserError(
+            f"disk full: the finished model could not be saved in {task.output}; free some space and run again"
+        )
     report.write(task.output, task.verb, state)
     counters = {"steps": state.total, "tokens": state.tokens, "sequences": state.consumed}
     packages = ("torch", "transformers", "accelerate", "safetensors")

@@ -48,11 +48,11 @@ def deepspeed_config(config: TrainConfig, precision: str, world: int) -> dict[st
     for name, ours in settled.items():
         theirs = values.get(name, "auto")
         if theirs not in ("auto", {"enabled": "auto"}, ours):
-            raise UserError(f"{path}: {name} = {json.dumps(theirs)} contradicts the recipe; write \"auto\" there")
+            raise UserError(f'{path}: {name} = {json.dumps(theirs)} contradicts the recipe; write "auto" there')
         values[name] = ours
     if "optimizer" in values or "scheduler" in values:
         raise UserError(f"{path}: optimizer and scheduler belong to the recipe; remove them there")
-    fixed = {
+    fixed: dict[str, Any] = {
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
         "steps_per_print": 1 << 30,
@@ -95,8 +95,9 @@ class ZeroEngine(Engine):
         model.to(self.device)
         self.names = [name for name, _ in model.named_parameters()]
         optimizer = adamw(self.config, dict(model.named_parameters()))
-        self.model, _ = self.accelerator.prepare(model, optimizer)
-        self.zero = self.model.optimizer  # type: ignore[union-attr]
+        engine, _ = self.accelerator.prepare(model, optimizer)
+        self.model = engine
+        self.zero: Any = engine.optimizer
         self.optimizer = self.zero.optimizer
         self._copies = {}
         if weights:

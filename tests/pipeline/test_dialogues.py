@@ -45,5 +45,7 @@ def test_a_csv_becomes_a_model(tmp_path: Path, header: tuple[str, str], encoding
     assert len(metrics(workspace, "pretrain")) == 4
     assert len(metrics(workspace, "finetune")) == 6
     assert (workspace / "evaluate" / "report.html").is_file()
-    said = run([sys.executable, "cli_demo.py", "--model", workspace / "finetune" / "model", "--once", "第3个问题，怎么说？"])
+    said = run(
+        [sys.executable, "cli_demo.py", "--model", workspace / "finetune" / "model", "--once", "第3个问题，怎么说？"]
+    )
     assert said.strip()

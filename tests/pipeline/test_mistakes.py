@@ -54,7 +54,9 @@ def test_mistakes_of_a_recipe(tmp_path: Path, packed: Path, fields: list[str], w
 
 def test_an_empty_corpus(tmp_path: Path) -> None:
     (tmp_path / "empty.csv").write_text("question,answer\n", encoding="utf-8")
-    line = one_line(run([*PIPELINE, TINY, f"workspace={tmp_path / 'w'}", f"clean.inputs={tmp_path / 'empty.csv'}"], code=2))
+    line = one_line(
+        run([*PIPELINE, TINY, f"workspace={tmp_path / 'w'}", f"clean.inputs={tmp_path / 'empty.csv'}"], code=2)
+    )
     assert "empty" in line
     assert not (tmp_path / "w" / "clean").exists()
 
@@ -109,7 +111,9 @@ def test_ctrl_c_in_a_cheap_stage(tmp_path: Path, stage: str) -> None:
     source = tmp_path / "big.jsonl"
     with source.open("w", encoding="utf-8") as file:
         for i in range(60_000):
-            file.write(json.dumps({"text": f"第{i}篇：" + "春眠不觉晓，处处闻啼鸟。" * 8 + str(i)}, ensure_ascii=False) + "\n")
+            file.write(
+                json.dumps({"text": f"第{i}篇：" + "春眠不觉晓，处处闻啼鸟。" * 8 + str(i)}, ensure_ascii=False) + "\n"
+            )
     workspace = tmp_path / "w"
     words = [*PIPELINE, TINY, f"workspace={workspace}", f"clean.inputs={source}", "--until=pack"]
     process = subprocess.Popen(

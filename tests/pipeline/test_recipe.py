@@ -43,7 +43,7 @@ def test_a_flag_of_the_horizon_takes_the_recipes_place() -> None:
         ("pretrain.batch_size=0", "batch_size = 0; it must be above 0"),
         ("pretrain.warmup=0.9", "warmup + decay = 1.4"),
         ("pretrain.resume=perhaps", "pretrain.resume: expected true or false"),
-        ("clean.valid=2", "valid + test = 2"),
+        ("clean.valid=2", "valid = 2.0"),
         ("tokenizer.vocab_size=20", "vocab_size = 20"),
         ("pretrain.micro_batch=some", "pretrain.micro_batch: expected a whole number or 'auto'"),
     ],
@@ -75,7 +75,7 @@ def test_two_horizons_are_one_too_many(tmp_path: Path) -> None:
 def test_broken_recipes_are_named(tmp_path: Path, content: bytes, said: str) -> None:
     path = tmp_path / "broken.yaml"
     path.write_bytes(content)
-    with pytest.raises(UserError, match="broken.yaml") as caught:
+    with pytest.raises(UserError, match=r"broken\.yaml") as caught:
         from_command_line([str(path)])
     assert said in str(caught.value)
 

@@ -66,7 +66,10 @@ def test_a_stage_knows_no_other(stage: str) -> None:
             assert fine, f"{path.relative_to(ROOT)} imports {name}"
 
 
-@pytest.mark.parametrize("module", ["pipeline.clean.stage", "pipeline.tokenizer.stage", "pipeline.pack.stage", "pipeline.recipe", "pipeline.runner"])
+@pytest.mark.parametrize(
+    "module",
+    ["pipeline.clean.stage", "pipeline.tokenizer.stage", "pipeline.pack.stage", "pipeline.recipe", "pipeline.runner"],
+)
 def test_no_torch_before_training(module: str) -> None:
     code = f"import sys, {module}; print(*[m for m in ('torch', 'transformers', 'datasets') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -135,6 +135,7 @@ class Terminal:
             assert time.monotonic() < end, f"{words!r} did not come: {self.read[-2000:]!r}"
             if select.select([self.file], [], [], 0.2)[0]:
                 self.read += os.read(self.file, 65536)
+        time.sleep(0.3)  # Python's readline misses a signal between drawing the prompt and waiting for keys
         return self.read[start:].decode()
 
     def type(self, text: str) -> None:

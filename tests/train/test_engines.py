@@ -81,5 +81,7 @@ def test_zero_refuses_what_it_cannot_do(workspace: Path) -> None:
     words = ["-m", "accelerate.commands.launch", "--config_file", "accelerate.yaml", "train.py", "train"]
     import sys
 
-    said = run([sys.executable, *words, "tests/train/tiny.yaml", f"workspace={workspace}", "pretrain.precision=fp16"], 1)
+    said = run(
+        [sys.executable, *words, "tests/train/tiny.yaml", f"workspace={workspace}", "pretrain.precision=fp16"], 1
+    )
     assert "fp16 is not offered under DeepSpeed" in said
