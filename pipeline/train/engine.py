@@ -100,6 +100,8 @@ def accelerator(cpu: bool, plugin: Any = None) -> Any:
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     handlers = [InitProcessGroupKwargs(backend="gloo")] if several and not torch.cuda.is_available() else []
     os.environ["ACCELERATE_MIXED_PRECISION"] = "no"  # precision is the engine's own business
+    if not torch.cuda.is_available():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # or DeepSpeed warns wherever it is imported
     return Accelerator(cpu=cpu, deepspeed_plugin=plugin, kwargs_handlers=handlers)
 
 

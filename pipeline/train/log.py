@@ -79,7 +79,7 @@ class Log:
         with survive_full_disk(f"the end of {self.path}"):
             self._file.close()
         if self._wandb is not None:
-            self._wandb.finish(quiet=True)
+            self._wandb.finish()
 
 
 def forget_beyond(path: Path, step: int) -> None:

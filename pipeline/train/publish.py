@@ -11,6 +11,7 @@ import shutil
 from pathlib import Path
 
 from transformers import GenerationConfig, PreTrainedModel
+from transformers.utils import logging
 
 from pipeline.train.engine import Tensors, load_masters
 from utils.codec import Codec
@@ -23,6 +24,7 @@ def publish(model: PreTrainedModel, masters: Tensors, codec: Codec, training: Js
     """Write the folder beside its place and put it there by renaming; fp32, so that nothing is lost."""
     draft = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(draft, ignore_errors=True)
+    logging.disable_progress_bar()  # writing a file is no news
     try:
         plain = type(model)(model.config).float()
         load_masters(plain, masters)
