@@ -1,13 +1,17 @@
-"""What several test folders share: a tokenizer small enough to train in a test run."""
+"""What several test folders share: a tokenizer and a model small enough to train in a test run, and tiny runs."""
 
 from __future__ import annotations
 
 import io
+import shutil
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import sentencepiece
 
+from tests.commands import TINY, run, train
 from utils.chat import MARKS
 from utils.codec import SPM, Codec
 from utils.stage import write_manifest
@@ -102,3 +106,32 @@ def taught_model(tiny_tokenizer: Path, codec: Codec, tmp_path_factory: pytest.Te
     (folder / SPM).write_bytes((tiny_tokenizer / SPM).read_bytes())
     write_json(folder / "training.json", {"verb": "finetune"})
     return folder
+
+
+@pytest.fixture(scope="session")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with everything that comes before training."""
+    workspace = tmp_path_factory.mktemp("tiny") / "packed"
+    run([sys.executable, "-m", "pipeline", TINY, f"workspace={workspace}", "--until=pack"])
+    return workspace
+
+
+@pytest.fixture
+def workspace(packed: Path, tmp_path: Path) -> Path:
+    """A fresh copy of it, in which nothing is trained."""
+    return shutil.copytree(packed, tmp_path / "run")
+
+
+@pytest.fixture(scope="session")
+def runs(packed: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
+    """Undisturbed runs, each made once a session: `runs(engine, precision)` is its workspace."""
+    made: dict[tuple[str, str], Path] = {}
+
+    def make(engine: str, precision: str = "fp32") -> Path:
+        key = (engine, precision)
+        if key not in made:
+            made[key] = shutil.copytree(packed, tmp_path_factory.mktemp("runs") / f"{engine}-{precision}")
+            train(engine, made[key], f"pretrain.precision={precision}")
+        return made[key]
+
+    return make

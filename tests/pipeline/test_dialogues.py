@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.train.conftest import metrics, run
+from tests.commands import metrics, run
 
 HEADERS = [("question", "answer"), ("input_text", "target_text"), ("问题", "回答")]
 SMALL = [

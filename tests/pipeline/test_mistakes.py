@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.train.conftest import ROOT, TINY, environment, metrics, run
+from tests.commands import ROOT, TINY, environment, metrics, run
 
 PIPELINE = [sys.executable, "-m", "pipeline"]
 
@@ -72,7 +72,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of a few megabytes, if this machine lets us mount one."""
     place = tmp_path / "disk"
     place.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", place], capture_output=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", place], capture_output=True)
     if mounted.returncode:
         pytest.skip("needs root to mount a small file system")
     yield place
@@ -80,7 +80,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_stops_a_cheap_stage_in_one_line(small_disk: Path) -> None:
-    (small_disk / "fill").write_bytes(b"x" * 5_900_000)
+    (small_disk / "fill").write_bytes(b"x" * (shutil.disk_usage(small_disk).free - 100_000))
     line = one_line(run([*PIPELINE, TINY, f"workspace={small_disk / 'w'}", "--until=pack"], code=2))
     assert "disk full" in line
     assert not (small_disk / "w" / "clean" / "manifest.json").exists()

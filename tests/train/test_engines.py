@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.train.conftest import losses, metrics, run, train
+from tests.commands import losses, metrics, run, train
 
 Runs = Callable[..., Path]
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.train.conftest import metrics, train
+from tests.commands import metrics, train
 
 PROMISED = {"step", "loss", "lr", "grad_norm", "tokens", "consumed", "tokens_per_second", "mfu", "wait", "memory_gb",
             "seconds"}  # fmt: skip

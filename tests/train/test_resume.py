@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.train.conftest import ROOT, TINY, environment, launcher, losses, metrics, run, train
+from tests.commands import ROOT, TINY, environment, launcher, losses, metrics, run, train
 
 Runs = Callable[..., Path]
 KILLS = ROOT / "bench" / "kills.py"

@@ -1,18 +1,15 @@
-"""A tiny recipe's clean, tokenizer and pack folders, made once; and the real commands that train on them."""
+"""The real commands, as tests run them: the tiny recipe, the launchers, and what a run leaves."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 TINY = "tests/train/tiny.yaml"
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch"]
 PLAIN_FLAGS = ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
@@ -58,32 +55,3 @@ def metrics(workspace: Path, verb: str = "pretrain") -> list[dict[str, float]]:
 def losses(workspace: Path, verb: str = "pretrain") -> list[float]:
     """The loss of each step."""
     return [line["loss"] for line in metrics(workspace, verb)]
-
-
-@pytest.fixture(scope="session")
-def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace with everything that comes before training."""
-    workspace = tmp_path_factory.mktemp("tiny") / "packed"
-    run([sys.executable, "-m", "pipeline", TINY, f"workspace={workspace}", "--until=pack"])
-    return workspace
-
-
-@pytest.fixture
-def workspace(packed: Path, tmp_path: Path) -> Path:
-    """A fresh copy of it, in which nothing is trained."""
-    return shutil.copytree(packed, tmp_path / "run")
-
-
-@pytest.fixture(scope="session")
-def runs(packed: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
-    """Undisturbed runs, each made once a session: `runs(engine, precision)` is its workspace."""
-    made: dict[tuple[str, str], Path] = {}
-
-    def make(engine: str, precision: str = "fp32") -> Path:
-        key = (engine, precision)
-        if key not in made:
-            made[key] = shutil.copytree(packed, tmp_path_factory.mktemp("runs") / f"{engine}-{precision}")
-            train(engine, made[key], f"pretrain.precision={precision}")
-        return made[key]
-
-    return make
