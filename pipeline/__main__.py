@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from pipeline.recipe import from_command_line, recipe_help
+from pipeline.recipe import HELP, from_command_line, plain_words, recipe_help
 from pipeline.runner import STAGES, run_recipe
 from utils.console import UserError, run_program
 from utils.recipe import nearest
@@ -12,15 +12,15 @@ from utils.recipe import nearest
 
 def main() -> None:
     """Read the command line and run."""
-    words = sys.argv[1:]
-    if "--help" in words or "-h" in words:
+    words = plain_words(sys.argv[1:], options=["until"])
+    if set(HELP) & set(words):
         print(f"{__doc__}\nStages: {', '.join(STAGES)}\n\n{recipe_help()}")
         return
-    ends = [word.partition("=")[2] for word in words if word.startswith("--until=")]
+    ends = [word.partition("=")[2] for word in words if word.startswith("until=")]
     until = ends[-1] if ends else STAGES[-1]
     if until not in STAGES:
         raise UserError(f"--until={until}: no such stage{nearest(until, STAGES)}")
-    run_recipe(*from_command_line([w for w in words if not w.startswith("--until=")]), until=until)
+    run_recipe(*from_command_line([w for w in words if not w.startswith("until=")]), until=until)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """A stage in a process of its own: started, watched, interrupted in good order, and never left behind.
 
-The child stands in a session of its own, so that a Ctrl-C reaches it once, through us. If this process is
+The child stands in a session of its own, so that each Ctrl-C reaches it once, through us. If this process is
 killed by force, the kernel ends the child (Linux) or the child notices (elsewhere, `pipeline/train/guards.py`).
 """
 
@@ -38,7 +38,8 @@ def run_child(words: Sequence[str]) -> None:
 
 
 def _wait(child: subprocess.Popen[bytes]) -> int:
-    """Wait; hand a signal on, once, and wait for the child to save and leave."""
+    """Wait for the child to end. Each signal is handed on: the first asks it to save and leave, and it is the
+    child that knows what a second one means."""
     while True:
         try:
             return child.wait()

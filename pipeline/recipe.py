@@ -1,4 +1,4 @@
-"""A whole recipe: the sections of all stages, and how a command line names one.
+"""A whole recipe: the sections of all stages, how a command line names one, and a stage's own command.
 
 Every command reads the whole recipe, so that a typing mistake in any section is told before work begins.
 Config classes are free of torch, and so is this module.
@@ -6,19 +6,22 @@ Config classes are free of torch, and so is this module.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import NoReturn
 
 from pipeline.clean.config import CleanConfig
 from pipeline.evaluate.config import EvaluateConfig
 from pipeline.pack.config import PackConfig
 from pipeline.tokenizer.config import TokenizerConfig
 from pipeline.train.config import FinetuneConfig, LaunchConfig, ModelConfig, PretrainConfig
-from utils.console import UserError
+from utils.console import UserError, run_program, say, tell
 from utils.recipe import field_types, help_text, is_flag, read_recipe
 
 DEFAULT = "configs/demo.yaml"
+HELP = ("--help", "-h")
 
 
 @dataclass(frozen=True)
@@ -45,11 +48,32 @@ class Recipe:
         return Path(self.workspace) / stage
 
 
+def plain_words(words: Sequence[str], options: Sequence[str] = ()) -> list[str]:
+    """One spelling of each: `--section.key value`, `--section.key=value` and `section.key=value` become the last;
+    `--config RECIPE` and `--config=RECIPE` the recipe alone; `--option value` of the `options`, `option=value`."""
+    plain, todo = [], list(words)
+    while todo:
+        word = todo.pop(0)
+        name, equals, value = word.lstrip("-").partition("=")
+        if name not in ("config", *options) and not is_flag(f"{name}="):
+            plain.append(word)
+            continue
+        if word.startswith("--") and not equals:
+            if not todo:
+                raise UserError(f"{word}: give its value, as {name}=…")
+            value = todo.pop(0)
+        elif not equals:
+            plain.append(word)
+            continue
+        plain.append(value if name == "config" else f"{name}={value}")
+    return plain
+
+
 def from_command_line(words: Sequence[str]) -> tuple[str, list[str], Recipe]:
     """`[RECIPE] [section.key=value …]`: the recipe's path, its flags, and the recipe. DEFAULT if none is named."""
-    words = [word for word in words if word != "--config"]
-    flags = [word for word in words if is_flag(word) and not word.lstrip("-").startswith("config=")]
-    others = [word.removeprefix("--").removeprefix("config=") for word in words if word not in flags]
+    words = plain_words(words)
+    flags = [word for word in words if is_flag(word)]
+    others = [word for word in words if not is_flag(word)]
     unknown = [word for word in others if not word.endswith((".yaml", ".yml"))]
     if unknown:
         raise UserError(f"{unknown[0]}: not understood; give a recipe (.yaml) and fields as section.key=value")
@@ -65,3 +89,19 @@ def recipe_help(sections: Sequence[str] = ()) -> str:
     names = sections or [f.name for f in fields(Recipe) if f.name not in ("workspace", "overwrite")]
     head = "workspace=runs/<recipe name>  where the outputs go\noverwrite=false  train anew where a change is refused"
     return "\n\n".join([head, *(help_text(kinds[name], name) for name in names)])
+
+
+def stage_program(stage: str, run: Callable[[Recipe], bool]) -> NoReturn:
+    """The program `python -m pipeline.<stage> [RECIPE] [section.key=value …]`: `run` is False if nothing was to do."""
+
+    def main() -> None:
+        words = sys.argv[1:]
+        if set(HELP) & set(words):
+            print(recipe_help([stage]))
+            return
+        _, _, recipe = from_command_line(words)
+        if not run(recipe):
+            output = recipe.folder(stage)
+            say(tell(f"{stage}: {output} is up to date", f"{stage}：{output} 已是最新"))
+
+    run_program(main)

@@ -8,15 +8,18 @@ is rebuilt.
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
+from pipeline import ranks
 from pipeline.children import ROOT, run_child
 from pipeline.recipe import Recipe
-from pipeline.train import lineage
+from pipeline.train import guards, lineage
 from pipeline.train.config import Verb
-from utils.console import UserError, say, tell, warn
+from utils.console import UserError, rank, say, tell, warn
 from utils.stage import MANIFEST, manifest, why_stale
 
 STAGES = ("clean", "tokenizer", "pack", "pretrain", "finetune", "evaluate")
@@ -27,7 +30,7 @@ def run_recipe(path: str, flags: Sequence[str], recipe: Recipe, until: str = STA
     """All stages up to `until`; what is finished is skipped."""
     wanted = STAGES[: STAGES.index(until) + 1]
     if not recipe.overwrite:
-        _refuse_changes(recipe)
+        _refuse_changes(recipe, TRAINING, _stale_stages(recipe))
     if manifest(recipe.folder("clean")) is None:
         _check_model(recipe)  # before hours of cleaning
     for stage in wanted:
@@ -90,8 +93,12 @@ def _is_stale(verb: str, recipe: Recipe) -> bool:
     if known["inputs"]["init"] == lineage.read_from(verb, recipe.folder("tokenizer"), None, weights.parent)["init"]:
         return False
     warn(
-        f"{recipe.folder(verb)} is stale: it was made from an older pretrain; "
-        "overwrite=True sets it aside and trains anew, workspace= keeps both"
+        tell(
+            f"{recipe.folder(verb)} is stale: it was made from an older pretrain; "
+            "overwrite=True sets it aside and trains anew, workspace= keeps both",
+            f"{recipe.folder(verb)} 已过时：它来自旧的 pretrain；"
+            "overwrite=True 将其移到一旁并重新训练，另选 workspace= 则两者都保留",
+        )
     )
     return True
 
@@ -115,6 +122,7 @@ def launch_words(verb: str, path: str, flags: Sequence[str], recipe: Recipe) -> 
         return command
     launcher = ["-m", "accelerate.commands.launch", "--num_machines", "1", "--num_processes", str(processes)]
     launcher += ["--mixed_precision", "no", "--dynamo_backend", "no"]
+    launcher += ["--main_process_port", "0"]  # a free one, so that two runs on one machine do not collide
     if engine.startswith("zero"):
         return [*launcher, "--use_deepspeed", "--zero_stage", engine[-1], *command]
     return [*launcher, "--multi_gpu", *command]
@@ -128,11 +136,22 @@ def _gpus() -> int:
 
 def train_here(verb: Verb, path: str, flags: Sequence[str], recipe: Recipe) -> None:
     """One verb in a process of a launch: earlier stages first, then train as part of whatever launched us."""
-    _earlier_stages(verb, path, flags, recipe)
-    if not has_data(verb, recipe):
-        raise UserError(
-            f"{recipe.folder('pack') / verb}: nothing to train on; clean.inputs holds no records for {verb}"
-        )
+    guards.die_with_launcher()
+    with ExitStack() as stack:
+        if rank() > 0:
+            ranks.wait_for_rank_0(Path(recipe.workspace))
+        else:
+            _earlier_stages(verb, path, flags, recipe)
+            if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+                stack.enter_context(ranks.rank_0_is_ready(Path(recipe.workspace)))
+        if not has_data(verb, recipe):
+            raise UserError(
+                f"{recipe.folder('pack') / verb}: nothing to train on; clean.inputs holds no records for {verb}"
+            )
+        _train(verb, recipe)
+
+
+def _train(verb: Verb, recipe: Recipe) -> None:
     from pipeline.train.stage import Task, run
 
     folder = recipe.folder
@@ -151,29 +170,32 @@ def train_here(verb: Verb, path: str, flags: Sequence[str], recipe: Recipe) -> N
 
 
 def _earlier_stages(verb: str, path: str, flags: Sequence[str], recipe: Recipe) -> None:
-    """Rank 0 runs what is missing, before any process group exists; the other ranks wait for the last manifest."""
+    """What a verb builds upon: what is missing is made, what is stale only with overwrite=True."""
     needed = STAGES[: STAGES.index(verb)]
+    before = TRAINING[: TRAINING.index(verb)]
     missing = [stage for stage in needed if manifest(recipe.folder(stage)) is None]
-    if int(os.environ.get("RANK", "0")) > 0:
-        for stage in needed:
-            while not (recipe.folder(stage) / MANIFEST).is_file():
-                time.sleep(0.5)
-        return
-    if missing:
-        say(tell(f"{verb}: running {', '.join(missing)} first", f"{verb}：先运行 {', '.join(missing)}"))
-        run_child(["-m", "pipeline", path, *flags, f"--until={needed[-1]}"])
-        return
     stale = _stale_stages(recipe)
-    if stale and not recipe.overwrite:
-        raise UserError(f"{stale[0]}; `python -m pipeline {path} --until=pack` makes it again")
+    again = [*missing, *stale]
+    if recipe.overwrite:
+        again += [earlier for earlier in before if _changes(recipe, earlier)]
+    else:
+        _refuse_changes(recipe, (*before, verb), stale)
+    if not again:
+        return
+    words = ["-m", "pipeline", path, *flags, f"--until={needed[-1]}"]
+    if not missing and not recipe.overwrite:
+        folder, why = next(iter(stale.items()))
+        raise UserError(f"{recipe.folder(folder)}: {why}; `python {shlex.join(words)}` makes it again")
+    say(tell(f"{verb}: running {', '.join(again)} first", f"{verb}：先运行 {', '.join(again)}"))
+    run_child(words)
 
 
 # ---------------------------------------------------------------- what cannot be followed
 
 
-def _stale_stages(recipe: Recipe) -> list[str]:
-    """Finished cheap stages that the recipe, or what they read, has left behind: `folder: why`."""
-    found = []
+def _stale_stages(recipe: Recipe) -> dict[str, str]:
+    """Finished cheap stages that the recipe, or what they read, has left behind, and why."""
+    found = {}
     for stage in ("clean", "tokenizer", "pack"):
         folder = recipe.folder(stage)
         known = manifest(folder)
@@ -181,7 +203,7 @@ def _stale_stages(recipe: Recipe) -> list[str]:
             continue
         reasons = why_stale(folder, _settled(stage, recipe), _inputs_of(stage, recipe))
         if reasons:
-            found.append(f"{folder}: {'; '.join(reasons[:3])}")
+            found[stage] = "; ".join(reasons[:3])
     return found
 
 
@@ -201,16 +223,21 @@ def _inputs_of(stage: str, recipe: Recipe) -> dict[str, Path]:
     return {"clean": recipe.folder("clean"), "tokenizer": recipe.folder("tokenizer")}
 
 
-def _refuse_changes(recipe: Recipe) -> None:
+def _refuse_changes(recipe: Recipe, verbs: Sequence[Verb], stale: dict[str, str]) -> None:
     """A change that a trained model cannot follow is refused before anything is rebuilt."""
-    for verb in TRAINING:
+    for verb in verbs:
         folder = recipe.folder(verb)
         if lineage.known_run(folder) is None:
             continue
-        now = {"recipe": lineage.settled(verb, getattr(recipe, verb), recipe.model)}
-        found = lineage.changes(folder, now) + _stale_stages(recipe)
+        found = _changes(recipe, verb) + [f"{recipe.folder(stage)}: {why}" for stage, why in stale.items()]
         if found:
             lineage.refuse(folder, found)
+
+
+def _changes(recipe: Recipe, verb: Verb) -> list[str]:
+    """How the recipe differs from the one that a verb's run was trained with."""
+    now = {"recipe": lineage.settled(verb, getattr(recipe, verb), recipe.model)}
+    return lineage.changes(recipe.folder(verb), now)
 
 
 def _check_model(recipe: Recipe) -> None:

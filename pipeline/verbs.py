@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 
-from pipeline.recipe import from_command_line, recipe_help
+from pipeline.recipe import HELP, from_command_line, plain_words, recipe_help
 from pipeline.runner import train_here
 from pipeline.train.config import Verb
 from utils.console import UserError
+from utils.recipe import nearest
 
 VERBS: dict[str, Verb] = {"train": "pretrain", "finetune": "finetune"}
 YES, NO = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
@@ -28,7 +28,7 @@ Earlier stages that are missing run first. Without a recipe: configs/demo.yaml.
 
 def dispatch(argv: Sequence[str]) -> None:
     """Run what the command line says."""
-    if not argv or "--help" in argv or "-h" in argv:
+    if not argv or set(HELP) & set(argv):
         print(USAGE + "\n" + recipe_help(["pretrain", "finetune", "model", "launch"]))
         return
     import fire
@@ -46,9 +46,9 @@ def _command(stage: Verb) -> Callable[..., None]:
 
 
 def rewrite(argv: Sequence[str]) -> tuple[str, list[str]]:
-    """All spellings as (verb, words): fields lose their dashes, so that Fire sees words and nothing else."""
+    """All spellings as (verb, words): nothing keeps its dashes, so that Fire sees words and nothing else."""
     verb, words = None, []
-    todo = list(argv)
+    todo = plain_words(argv)
     while todo:
         word = todo.pop(0)
         name, equals, value = word.lstrip("-").partition("=")
@@ -58,15 +58,9 @@ def rewrite(argv: Sequence[str]) -> tuple[str, list[str]]:
             verb = "finetune" if "finetune" in (verb, name) else name
         elif name in VERBS and value.lower() in NO:
             continue
-        elif word == "--config" and todo:
-            words.append(todo.pop(0))
-        elif word.startswith("--") and not equals and "." in name and todo:
-            words.append(f"{name}={todo.pop(0)}")  # --pretrain.lr 1e-3
         else:
-            words.append(word.removeprefix("--config=").lstrip("-"))
+            words.append(word.lstrip("-"))
     if verb is None:
-        word = next((w for w in argv if "=" not in w and not w.endswith((".yaml", ".yml"))), "")
-        near = difflib.get_close_matches(word, VERBS, 1)
-        hint = f"did you mean {near[0]}?" if near else "begin with one of them"
-        raise UserError(f"train.py {word or argv[0]}: the verbs are {' and '.join(VERBS)}; {hint}")
+        word = next((w for w in words if "=" not in w and not w.endswith((".yaml", ".yml"))), argv[0])
+        raise UserError(f"train.py {word}: give a verb{nearest(word, VERBS)}")
     return verb, words

@@ -2,7 +2,8 @@
 
 Errors of the user become one line and exit code 2; Ctrl-C ends with 130, SIGTERM with 143; everything else
 is our bug and keeps its traceback (exit 1). Progress is drawn by rich on a terminal and printed as plain lines
-elsewhere. Text meant for a person follows the locale, Chinese or English. Only rank 0 of a launch speaks.
+elsewhere. Text meant for a person follows the locale, Chinese or English; error lines (`UserError`) are English
+everywhere, so that a search finds them. Only rank 0 of a launch speaks, unless another rank alone fails.
 """
 
 from __future__ import annotations
@@ -19,13 +20,16 @@ from typing import NoReturn
 EXIT_FILE = "YAYA_EXIT_FILE"
 """Environment variable: where a program notes its exit code, for a parent that a launcher stands in front of."""
 
+RANK_0_GOES_FIRST = 5.0
+"""Seconds that another rank's error waits: if rank 0 meets it too, its launcher ends the launch within them."""
+
 
 class UserError(ValueError):
     """A mistake of the user: one line that names the file, field or value, and the mend."""
 
 
-class Stopped(Exception):
-    """Asked to stop by a signal, and stopped in good order."""
+class Stopped(BaseException):
+    """Asked to stop by a signal, and stopped in good order. Like KeyboardInterrupt, no `except Exception` holds it."""
 
     def __init__(self, message: str, signum: int = signal.SIGINT):
         super().__init__(message)
@@ -33,12 +37,13 @@ class Stopped(Exception):
 
 
 def is_chinese() -> bool:
-    """Does the locale ask for Chinese? The first variable that is set decides, as in gettext."""
-    for name in ("LC_ALL", "LC_MESSAGES", "LANG", "LANGUAGE"):
-        value = os.environ.get(name, "")
-        if value and value not in ("C", "POSIX", "C.UTF-8", "C.utf8"):
-            return value.lower().startswith("zh")
-    return False
+    """Does the locale ask for Chinese? As in gettext: of LC_ALL, LC_MESSAGES and LANG the first that is set is the
+    locale; LANGUAGE goes before it, unless it is C."""
+    given = (os.environ.get(name) for name in ("LC_ALL", "LC_MESSAGES", "LANG"))
+    locale = next(filter(None, given), "C")
+    if locale.partition(".")[0] not in ("C", "POSIX"):
+        locale = os.environ.get("LANGUAGE") or locale
+    return locale.lower().startswith("zh")
 
 
 def tell(en: str, zh: str) -> str:
@@ -51,9 +56,14 @@ def well_formed(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
+def rank() -> int:
+    """This process's number in its launch, by what the launcher has said; 0 without one."""
+    return int(os.environ.get("RANK", "0"))
+
+
 def speaks() -> bool:
     """Only one process of a launch talks to the terminal."""
-    return int(os.environ.get("RANK", "0")) == 0
+    return rank() == 0
 
 
 def say(text: str) -> None:
@@ -65,7 +75,7 @@ def say(text: str) -> None:
 def warn(text: str) -> None:
     """One line that should not be missed, on the error stream so that pipes keep it apart."""
     if speaks():
-        print(f"warning: {text}", file=sys.stderr, flush=True)
+        print(tell("warning: ", "警告：") + text, file=sys.stderr, flush=True)
 
 
 def disk_is_full(error: BaseException) -> bool:
@@ -89,28 +99,32 @@ def run_program(main: Callable[[], None]) -> NoReturn:
 
 def _exit_code(main: Callable[[], None]) -> int:
     def terminate(signum: int, frame: object) -> NoReturn:
-        raise Stopped("stopped by SIGTERM; the same command goes on", signum)
+        raise Stopped(
+            tell("stopped by SIGTERM; the same command goes on", "已被 SIGTERM 停止；再次运行同一命令即可继续"), signum
+        )
 
     signal.signal(signal.SIGTERM, terminate)
     try:
         main()
     except UserError as error:
-        return _end_with(f"error: {error}", 2)
+        return _fail(str(error))
     except Stopped as stopped:
         return _end_with(str(stopped), stopped.code)
     except SystemExit as end:  # a child said why it failed; Fire and argparse end this way too
         return end.code if isinstance(end.code, int) else int(bool(end.code))
     except KeyboardInterrupt:
-        return _end_with("stopped by Ctrl-C; the same command goes on", 130)
+        return _end_with(
+            tell("stopped by Ctrl-C; the same command goes on", "已被 Ctrl-C 停止；再次运行同一命令即可继续"), 130
+        )
     except BrokenPipeError:  # the reader of our pipe went away: nobody is left to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except Exception as error:
         if disk_is_full(error):
             where = getattr(error, "filename", None) or "the workspace's disk"
-            return _end_with(f"error: disk full while writing {where}; free some space and run again", 2)
+            return _fail(f"disk full while writing {where}; free some space and run again")
         if isinstance(error, PermissionError):
-            return _end_with(f"error: {error.filename}: permission denied; choose a writable workspace=", 2)
+            return _fail(f"{error.filename}: permission denied; allow it to this user, or name another path")
         raise
     return 0
 
@@ -119,6 +133,16 @@ def _end_with(line: str, code: int) -> int:
     if speaks():
         print(" ".join(line.split("\n")), file=sys.stderr, flush=True)
     return code
+
+
+def _fail(mistake: str) -> int:
+    """Say the mistake. All ranks mostly meet the same one: the others wait, and speak if rank 0 did not end them."""
+    if not speaks():
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        time.sleep(RANK_0_GOES_FIRST)
+    line = " ".join(f"error: {mistake}".split("\n"))
+    print(line if speaks() else f"rank {rank()}: {line}", file=sys.stderr, flush=True)
+    return 2
 
 
 def _note_exit_code(path: str, code: int) -> None:
@@ -144,7 +168,7 @@ class Meter:
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
-            TextColumn("{task.completed:,.0f}/{task.total:,.0f} {task.fields[unit]} {task.fields[note]}"),
+            TextColumn("{task.completed:,.0f}" + self._of_total() + " {task.fields[unit]} {task.fields[note]}"),
             TimeRemainingColumn(),
         )
         bar = Progress(*columns, transient=True)
@@ -159,8 +183,10 @@ class Meter:
             self._bar.update(self._task, completed=self.done, note=note)
         elif time.monotonic() - self._spoken > 10:
             self._spoken = time.monotonic()
-            share = f"/{self.total:,}" if self.total else ""
-            say(f"  {self.title}: {self.done:,}{share} {self.unit} {note}".rstrip())
+            say(f"  {self.title}: {self.done:,}{self._of_total()} {self.unit} {note}".rstrip())
+
+    def _of_total(self) -> str:
+        return f"/{self.total:,}" if self.total else ""
 
     def close(self) -> None:
         """Take the bar off the screen; what was done is told by the stage's own closing line."""

@@ -15,7 +15,7 @@ import inspect
 import textwrap
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
 
@@ -28,16 +28,40 @@ T = TypeVar("T")
 
 def read_recipe(path: str, flags: Sequence[str], sections: type[T]) -> T:
     """The recipe at `path` with `section.key=value` flags laid over it, as the class `sections`."""
-    values = _read_yaml(Path(path))
+    text = _read_text(Path(path))
+    try:
+        return _laid_over(path, text, flags, sections)
+    except UserError as error:
+        raise UserError(_told_of(error, path, text, flags, sections)) from None
+
+
+def _laid_over(path: str, text: str, flags: Sequence[str], sections: type[T]) -> T:
+    values = _read_yaml(text)
     for flag in flags:
         _lay_over(values, flag, sections)
     values.setdefault("workspace", f"runs/{Path(path).stem}")
-    return parse(sections, values, "", path)
+    return parse(sections, values, "")
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def _told_of(error: UserError, path: str, text: str, flags: Sequence[str], sections: type) -> str:
+    """The error behind what is to be mended: the file, if it says the same alone, else the flag that brought it."""
+    for count in range(len(flags)):
+        try:
+            _laid_over(path, text, flags[:count], sections)
+        except UserError as earlier:
+            if str(earlier) == str(error):
+                break
+    else:
+        count = len(flags)
+    if not count:
+        return f"{path}: {error}"
+    flag = flags[count - 1].lstrip("-")
+    return f"{flag}: {str(error).removeprefix(flag.partition('=')[0] + ': ')}"
+
+
+def _read_text(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         near = sorted(str(p) for p in path.parent.glob("*.yaml"))
         raise UserError(f"{path}: no such recipe; there are {', '.join(near) or 'none in this folder'}") from None
@@ -45,18 +69,19 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: is a folder; give a recipe, a .yaml file in it") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8") from None
+
+
+def _read_yaml(text: str) -> dict[str, Any]:
     try:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        where = f" line {mark.line + 1}" if mark else ""
-        raise UserError(f"{path}{where}: not valid YAML ({getattr(error, 'problem', error)}); mend that line") from None
+        where = f"line {mark.line + 1}: " if mark else ""
+        raise UserError(f"{where}not valid YAML ({getattr(error, 'problem', error)}); mend that line") from None
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise UserError(
-            f"{path}: a recipe is a mapping of sections (clean:, tokenizer:, …), not a {type(values).__name__}"
-        )
+        raise UserError(f"a recipe is a mapping of sections (clean:, tokenizer:, …), not a {type(values).__name__}")
     return values
 
 
@@ -70,8 +95,7 @@ def is_flag(text: str) -> bool:
 
 def _lay_over(values: dict[str, Any], flag: str, sections: type) -> None:
     name, equals, text = flag.lstrip("-").partition("=")
-    if not equals:
-        raise UserError(f"{flag}: not understood; a field is given as section.key=value")
+    assert equals, flag
     *path, last = name.split(".")
     place = values
     kind: Any = sections
@@ -80,7 +104,7 @@ def _lay_over(values: dict[str, Any], flag: str, sections: type) -> None:
         if place.get(part) is None:
             place[part] = {}
         if not isinstance(place[part], dict):
-            raise UserError(f"{flag}: {part} is not a section of fields")
+            raise UserError(f"{part} is not a section of fields")
         place = place[part]
     wanted = field_types(kind).get(last) if dataclasses.is_dataclass(kind) else None
     for rivals in getattr(kind, "ONE_OF", ()):
@@ -106,10 +130,10 @@ def field_types(cls: Any) -> dict[str, Any]:
     return typing.get_type_hints(cls)  # type: ignore[no-any-return]
 
 
-def parse(cls: type[T], values: Any, name: str, source: str) -> T:
-    """A mapping as the dataclass `cls`; `name` is the section, `source` the file, for what an error says."""
+def parse(cls: type[T], values: Any, name: str) -> T:
+    """A mapping as the dataclass `cls`; `name` is the section, for what an error says."""
     if not isinstance(values, Mapping):
-        raise UserError(f"{source}: {name or 'the recipe'} must be a section of fields, got {values!r}")
+        raise UserError(f"{name or 'the recipe'} must be a section of fields, got {values!r}")
     hints = {f.name: field_types(cls)[f.name] for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     rest = getattr(cls, "REST", None)
     known: dict[str, Any] = {}
@@ -117,11 +141,11 @@ def parse(cls: type[T], values: Any, name: str, source: str) -> T:
     for key, value in values.items():
         label = f"{name}.{key}" if name else str(key)
         if key in hints and key != rest:
-            known[key] = convert(hints[key], value, label, source)
+            known[key] = convert(hints[key], value, label)
         elif rest:
             others[str(key)] = value
         else:
-            raise UserError(f"{source}: unknown field {label}{nearest(str(key), hints, name)}")
+            raise UserError(f"unknown field {label}{nearest(str(key), hints, f'{name}.' if name else '')}")
     if rest:
         known[rest] = others
     try:
@@ -129,40 +153,40 @@ def parse(cls: type[T], values: Any, name: str, source: str) -> T:
     except UserError:
         raise
     except ValueError as error:
-        raise UserError(f"{source}: {name}: {error}") from None
+        raise UserError(f"{name}: {error}") from None
 
 
-def nearest(key: str, names: Any, section: str = "") -> str:
-    """The helpful half of an unknown-key error."""
+def nearest(key: str, names: Iterable[str], prefix: str = "") -> str:
+    """The helpful half of an error about a name that is not known; `prefix` is what people type before each."""
     near = difflib.get_close_matches(key, list(names), 1, 0.5)
     if near:
-        return f"; did you mean {section + '.' if section else ''}{near[0]}?"
-    return f"; there are: {', '.join(names)}"
+        return f"; did you mean {prefix}{near[0]}?"
+    return f"; there are: {', '.join(prefix + name for name in names)}"
 
 
-def convert(kind: Any, value: Any, label: str, source: str) -> Any:
+def convert(kind: Any, value: Any, label: str) -> Any:
     """A YAML value as the type of its field, or one line that says what was expected."""
     origin = typing.get_origin(kind)
     if origin in (Union, types.UnionType):
-        return _convert_union(kind, value, label, source)
+        return _convert_union(kind, value, label)
     if origin is Literal:
         choices = typing.get_args(kind)
         for choice in choices:
             if value == choice and type(value) is type(choice):
                 return value
-        raise UserError(f"{source}: {label}: expected one of {', '.join(map(str, choices))}, got {value!r}")
+        raise UserError(f"{label}: expected one of {', '.join(map(str, choices))}, got {value!r}")
     if origin is list:
         inner = typing.get_args(kind)[0]
         items = value if isinstance(value, list) else [value]
-        return [convert(inner, item, f"{label}[{i}]", source) for i, item in enumerate(items)]
+        return [convert(inner, item, f"{label}[{i}]") for i, item in enumerate(items)]
     if origin is dict:
         if not isinstance(value, dict):
-            raise UserError(f"{source}: {label}: expected a mapping of names to values, got {value!r}")
+            raise UserError(f"{label}: expected a mapping of names to values, got {value!r}")
         inner = typing.get_args(kind)[1]
-        return {str(k): convert(inner, v, f"{label}.{k}", source) for k, v in value.items()}
+        return {str(k): convert(inner, v, f"{label}.{k}") for k, v in value.items()}
     if dataclasses.is_dataclass(kind):
-        return parse(typing.cast(type, kind), _as_mapping(kind, value), label, source)
-    return _convert_plain(kind, value, label, source)
+        return parse(typing.cast(type, kind), _as_mapping(kind, value), label)
+    return _convert_plain(kind, value, label)
 
 
 def _as_mapping(kind: Any, value: Any) -> Any:
@@ -171,7 +195,7 @@ def _as_mapping(kind: Any, value: Any) -> Any:
     return {short: value} if short and not isinstance(value, dict) else value
 
 
-def _convert_union(kind: Any, value: Any, label: str, source: str) -> Any:
+def _convert_union(kind: Any, value: Any, label: str) -> Any:
     members = typing.get_args(kind)
     if value is None and type(None) in members:
         return None
@@ -179,14 +203,14 @@ def _convert_union(kind: Any, value: Any, label: str, source: str) -> Any:
         if member is type(None):
             continue
         try:
-            return convert(member, value, label, source)
+            return convert(member, value, label)
         except UserError:
             continue
     wanted = " or ".join(_describe(m) for m in members if m is not type(None))
-    raise UserError(f"{source}: {label}: expected {wanted}, got {value!r}")
+    raise UserError(f"{label}: expected {wanted}, got {value!r}")
 
 
-def _convert_plain(kind: Any, value: Any, label: str, source: str) -> Any:
+def _convert_plain(kind: Any, value: Any, label: str) -> Any:
     if kind is Any:
         return value
     if kind is float and isinstance(value, int | float | str) and not isinstance(value, bool):
@@ -198,14 +222,14 @@ def _convert_plain(kind: Any, value: Any, label: str, source: str) -> Any:
         return int(value)
     if kind is int and isinstance(value, str):
         try:
-            return _convert_plain(int, float(value), label, source)  # 2e9 tokens is a number to people
+            return _convert_plain(int, float(value), label)  # 2e9 tokens is a number to people
         except (ValueError, OverflowError):
             pass
     if kind is str and isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
     if type(value) is kind:
         return value
-    raise UserError(f"{source}: {label}: expected {_describe(kind)}, got {value!r}")
+    raise UserError(f"{label}: expected {_describe(kind)}, got {value!r}")
 
 
 def _describe(kind: Any) -> str:

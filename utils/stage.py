@@ -20,7 +20,7 @@ from typing import Any
 
 import xxhash
 
-from utils.console import UserError, say
+from utils.console import UserError, say, tell
 
 MANIFEST = "manifest.json"
 BUILDING = ".building"
@@ -69,7 +69,7 @@ def read_json(path: Path) -> Json:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UserError(f"{path}: damaged ({error}); delete the folder {path.parent} and run again") from None
+        raise UserError(f"{path}: damaged ({error}); restore it, or move {path.parent} away and run again") from None
 
 
 # ---------------------------------------------------------------- what something is made from
@@ -217,17 +217,18 @@ def build(
     building = output.with_name(output.name + BUILDING)
     with lock(output):
         if manifest(building) is not None:  # killed between the manifest and the rename
-            _put_in_place(building, output)
+            put_in_place(building, output)
         reasons = why_stale(output, settled, inputs)
         if not reasons:
             return False
         if manifest(output) is not None:
-            say(f"{stage}: made again, because {'; '.join(reasons[:4])}")
+            why = "; ".join(reasons[:4])
+            say(tell(f"{stage}: made again, because {why}", f"{stage}：重新生成，因为 {why}"))
         made_from = {name: fingerprint(path) for name, path in inputs.items()}
         _resume_or_clear(building, {"config": settled, "inputs": made_from})
         counters = work(building)
         write_manifest(building, stage, settled, made_from, counters, packages)
-        _put_in_place(building, output)
+        put_in_place(building, output)
     return True
 
 
@@ -242,7 +243,8 @@ def _resume_or_clear(building: Path, plan: Json) -> None:
     write_json(note, plan)
 
 
-def _put_in_place(building: Path, output: Path) -> None:
+def put_in_place(building: Path, output: Path) -> None:
+    """Let a complete folder take another's place; killed in between, the old one is found as `<name>.old`."""
     old = output.with_name(output.name + ".old")
     shutil.rmtree(old, ignore_errors=True)
     if output.exists():

@@ -1,24 +1,15 @@
-"""`python -m pipeline.clean [RECIPE] [section.key=value …]`: the clean stage alone."""
+"""`python -m pipeline.clean [RECIPE] [section.key=value …]`: raw corpora into clean records."""
 
 from __future__ import annotations
 
-import sys
-
 from pipeline.clean.stage import run
-from pipeline.recipe import from_command_line, recipe_help
-from utils.console import run_program, say, tell
+from pipeline.recipe import Recipe, stage_program
 
 
-def main() -> None:
+def clean(recipe: Recipe) -> bool:
     """Clean what the recipe names, into its workspace."""
-    if {"--help", "-h"} & set(sys.argv[1:]):
-        print(recipe_help(["clean"]))
-        return
-    _, _, recipe = from_command_line(sys.argv[1:])
-    output = recipe.folder("clean")
-    if not run(recipe.clean, output):
-        say(tell(f"clean: {output} is up to date", f"清洗：{output} 已是最新"))
+    return run(recipe.clean, recipe.folder("clean"))
 
 
 if __name__ == "__main__":
-    run_program(main)
+    stage_program("clean", clean)

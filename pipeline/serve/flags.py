@@ -8,14 +8,13 @@ field knows is refused with the nearest name.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import inspect
 import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 from utils.console import UserError, well_formed
-from utils.recipe import convert, field_comments, field_types
+from utils.recipe import convert, field_comments, field_types, nearest
 
 HELP = ("--help", "-h")
 
@@ -39,12 +38,12 @@ def literal_words(words: Sequence[str], config: Any, program: str) -> list[str]:
             mend = f"; to say it, {program} --once {_quoted(word)}" if "once" in names else ""
             raise UserError(f"{_shown(word)}: not understood{mend}; options are given as --name value, see --help")
         if name not in names:
-            raise UserError(f"{_shown(word)}: no such option{_nearest(name, names)}")
+            raise UserError(f"{_shown(word)}: no such option{nearest(name, names, '--')}")
         if not equals:
             if not rest:
                 raise UserError(f"--{name}: give its value, as --{name}=…")
             value = rest.pop(0)  # whatever it looks like: chat text may begin with dashes
-        found[name] = value if kinds[name] in (str, str | None) else convert(kinds[name], value, f"--{name}", program)
+        found[name] = value if kinds[name] in (str, str | None) else convert(kinds[name], value, f"--{name}")
     return [f"--{name}={value!r}" for name, value in found.items()]
 
 
@@ -58,11 +57,6 @@ def option_help(config: Any, program: str) -> str:
         gap = " " * max(28 - len(head), 2)
         lines.append(textwrap.fill(f"{head}{gap}{comments[field.name]}", 100, subsequent_indent=" " * 28))
     return "\n".join(lines)
-
-
-def _nearest(name: str, names: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, names, 1, 0.5)
-    return f"; did you mean --{near[0]}?" if near else f"; there are: {', '.join('--' + n for n in names)}"
 
 
 def _shown(word: str) -> str:

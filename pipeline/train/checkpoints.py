@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from pipeline.train.engine import Weights
 from pipeline.train.optimizers import MOMENTS
-from utils.console import UserError, warn
+from utils.console import UserError, tell, warn
 from utils.stage import Json, hash_file, manifest, read_json, sync, write_json, write_manifest
 
 FOLDER = "checkpoints"
@@ -36,9 +36,16 @@ class State:
     """Steps of the run as its horizon stood."""
     decay_start: int = 0
     """Where that horizon's decay began; a longer run goes on from no later step."""
+    warm: int = 0
+    """Steps of warm-up, as the run began."""
+    seed: int = 0
+    """Of the initial weights and the order; nothing else is drawn that is not seeded by `consumed`."""
+    made_from: Json = field(default_factory=dict)
+    """Fingerprints of recipe, tokenizer and shards: see lineage.py."""
     updates: int = 0
     """Optimizer steps: fewer than steps only where fp16 overflowed."""
     loss_scale: float = 1.0
+    since_overflow: int = 0
     cursors: Json = field(default_factory=dict)
     """A stream's lanes; empty for shards."""
     wandb_id: str = ""
@@ -77,18 +84,39 @@ def prune(output: Path, keep: int, forever: int) -> None:
             shutil.rmtree(place)
 
 
-def restore(output: Path, total: int) -> tuple[State, Weights] | None:
-    """The newest whole checkpoint that a run of `total` steps may go on from."""
+def restore(output: Path, total: int, made_from: Json) -> tuple[State, Weights] | None:
+    """The newest whole checkpoint that a run of `total` steps may go on from; None if there is none at all.
+
+    Whole checkpoints of which none will do are not passed over: that is refused.
+    """
+    newest = 0
     for _, place in saved(output):
         problem = _damage(place)
         if problem:
-            warn(f"{place}: {problem}; skipped, using the one before")
+            warn(tell(f"{place}: {problem}; skipped, using the one before", f"{place}：{problem}；跳过，改用前一个"))
             continue
         state = State(**read_json(place / "state.json"))
+        newest = max(newest, state.step)
+        if total < newest:
+            raise UserError(f"{output} is at step {newest} already, beyond the {total} asked for; ask for more steps")
+        if state.made_from != made_from:
+            raise UserError(f"{place}: of another run than the folder it lies in; move it away")
         if state.total != total and state.step > state.decay_start:
             continue  # it has begun to decay towards another end
         return state, _read_weights(place, state)
+    if newest:
+        raise UserError(
+            f"{output}: no checkpoint from before the decay is left to go on from; "
+            "overwrite=True sets this run aside and trains anew, workspace= keeps both"
+        )
     return None
+
+
+def forget_beyond(output: Path, step: int) -> None:
+    """Remove what the run that goes on from `step` will write again: other lineages, and damaged ones."""
+    for number, place in saved(output):
+        if number > step:
+            shutil.rmtree(place)
 
 
 def _damage(place: Path) -> str:
@@ -108,4 +136,4 @@ def _damage(place: Path) -> str:
 def _read_weights(place: Path, state: State) -> Weights:
     moments = {key: load_file(place / f"{key}.safetensors") for key in MOMENTS}
     masters = load_file(place / "masters.safetensors")
-    return Weights(masters, moments, state.updates, state.loss_scale)
+    return Weights(masters, moments, state.updates, state.loss_scale, state.since_overflow)

@@ -120,6 +120,11 @@ class TrainConfig:
     wandb: str = "yaya"
     """Project at wandb, used only if a key or WANDB_MODE is set."""
 
+    @property
+    def streamed(self) -> bool:
+        """Does the data come from a stream, not from packed shards?"""
+        return False
+
     def __post_init__(self) -> None:
         given = [name for name in self.ONE_OF[0] if getattr(self, name) is not None]
         if len(given) != 1:
@@ -145,6 +150,11 @@ class PretrainConfig(TrainConfig):
 
     stream_text: str = "text"
     """The column of the stream that holds the text."""
+
+    @property
+    def streamed(self) -> bool:
+        """Does the data come from a stream, not from packed shards?"""
+        return bool(self.stream)
 
 
 @dataclass(frozen=True)

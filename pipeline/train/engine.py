@@ -40,6 +40,8 @@ class Weights:
     """Optimizer steps that the moments have seen."""
     loss_scale: float = 1.0
     """fp16's; 1 elsewhere."""
+    since_overflow: int = 0
+    """Steps since fp16's last overflow, after which its scale grows."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,8 @@ def _cpu_multiplies_bf16() -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
-def check_launcher(precision: str) -> None:
-    """The recipe sets precision and accumulation; a launcher that says otherwise is refused, its default is silence."""
+def check_launcher(config: TrainConfig, precision: str) -> None:
+    """The recipe sets precision, clipping and accumulation; a launcher that differs is refused, its default is silence."""
     theirs = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     if theirs not in ("no", precision):
         raise UserError(
@@ -80,11 +82,14 @@ def check_launcher(precision: str) -> None:
         raise UserError(
             f"--gradient_accumulation_steps {steps}: accumulation follows from batch_size and micro_batch; drop it"
         )
+    clip = os.environ.get("ACCELERATE_GRADIENT_CLIPPING", "none").lower()
+    if clip not in ("none", "auto") and float(clip) != config.clip:
+        raise UserError(f"--gradient_clipping {clip} contradicts clip={config.clip:g} of the recipe; drop the flag")
 
 
 def start(config: TrainConfig, precision: str) -> Engine:
     """Join the launch this process belongs to, and say how its steps are taken."""
-    check_launcher(precision)
+    check_launcher(config, precision)
     if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true":
         from pipeline.train.zero import ZeroEngine  # deepspeed is imported only where it is used
 
@@ -119,7 +124,7 @@ class Engine:
         if type(self) is Engine and self.world > 1:
             self.name = "ddp"
         self.updates = 0
-        self.loss_scale, self._since_overflow = (2.0**14 if precision == "fp16" else 1.0), 0
+        self.loss_scale, self.since_overflow = (2.0**14 if precision == "fp16" else 1.0), 0
 
     def _join(self) -> Any:
         return accelerator(cpu=not torch.cuda.is_available())  # never mps by surprise
@@ -145,7 +150,8 @@ class Engine:
         self.model: torch.nn.Module = self.accelerator.prepare_model(model) if self.world > 1 else model
 
     def _restore_moments(self, weights: Weights) -> None:
-        self.updates, self.loss_scale = weights.updates, weights.loss_scale
+        self.updates = weights.updates
+        self.loss_scale, self.since_overflow = weights.loss_scale, weights.since_overflow
         for name, master in self.masters.items():
             state = {key: weights.moments[key][name].to(self.device).clone() for key in MOMENTS}
             step = torch.tensor(float(weights.updates), device=self.device)
@@ -190,7 +196,10 @@ class Engine:
                 assert master.grad is not None
                 master.grad /= self.loss_scale
         norm = torch.nn.utils.clip_grad_norm_(masters, self.config.clip or float("inf"), foreach=True)
-        if self.precision == "fp16" and not self._adjust_scale(bool(torch.isfinite(norm))):
+        finite = bool(torch.isfinite(norm))
+        if self.precision == "fp16":
+            self._adjust_scale(finite)
+        if not finite:  # the masters stay as they are
             self.optimizer.zero_grad(set_to_none=True)
             return float(norm)
         for group in self.optimizer.param_groups:
@@ -214,14 +223,13 @@ class Engine:
             gradient.copy_(flat[at : at + gradient.numel()].view_as(gradient))
             at += gradient.numel()
 
-    def _adjust_scale(self, finite: bool) -> bool:
+    def _adjust_scale(self, finite: bool) -> None:
         """fp16's loss scale: halved when a gradient overflows (that step is skipped), doubled after a good while."""
-        self._since_overflow = self._since_overflow + 1 if finite else 0
+        self.since_overflow = self.since_overflow + 1 if finite else 0
         if not finite:
             self.loss_scale = max(1.0, self.loss_scale / 2)
-        elif self._since_overflow % 2000 == 0:
+        elif self.since_overflow % 2000 == 0:
             self.loss_scale *= 2
-        return finite
 
     # ------------------------------------------------------------ what goes out
 
@@ -241,7 +249,7 @@ class Engine:
             state = self.optimizer.state.get(master, {})
             for key in MOMENTS:
                 moments[key][name] = state[key].cpu() if key in state else torch.zeros_like(masters[name])
-        return Weights(masters, moments, self.updates, self.loss_scale)
+        return Weights(masters, moments, self.updates, self.loss_scale, self.since_overflow)
 
     # ------------------------------------------------------------ all ranks together
 
@@ -252,6 +260,10 @@ class Engine:
         together = torch.tensor(values, dtype=torch.float64, device=self.device)
         dist.all_reduce(together)
         return together.tolist()  # type: ignore[no-any-return]
+
+    def wait(self) -> None:
+        """Until every rank is here."""
+        self.sum([0.0])
 
     def close(self) -> None:
         """Leave the launch in good order."""

@@ -6,10 +6,10 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from utils.console import disk_is_full, warn
+from utils.console import disk_is_full, tell, warn
 
 
 class StopRequest:
@@ -52,12 +52,18 @@ def die_with_launcher() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-@contextmanager
-def survive_full_disk(what: str) -> Iterator[None]:
-    """A full disk costs a checkpoint or a line of the log, never the run."""
+def survives_full_disk(what: str, write: Callable[[], object]) -> bool:
+    """Was it written? A full disk costs a checkpoint or a line of the log, never the run."""
     try:
-        yield
+        write()
     except Exception as error:
         if not disk_is_full(error):
             raise
-        warn(f"disk full: {what} was not saved; training goes on, the older checkpoint stays; free some space")
+        warn(
+            tell(
+                f"disk full: {what} was not saved; training goes on, the older checkpoint stays; free some space",
+                f"磁盘已满：{what} 未能保存；训练继续，旧检查点仍在；请腾出空间",
+            )
+        )
+        return False
+    return True

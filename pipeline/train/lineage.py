@@ -13,7 +13,7 @@ import os
 from pathlib import Path
 
 from pipeline.train.config import ModelConfig, TrainConfig
-from utils.console import UserError, say
+from utils.console import UserError, say, tell
 from utils.stage import MANIFEST, Json, differences, hash_file, identity_of, manifest, read_json
 
 RUN = "run.json"
@@ -55,8 +55,8 @@ def known_run(output: Path) -> Json | None:
 def changes(output: Path, now: Json) -> list[str]:
     """How what is asked for differs from what an earlier run in this folder was; empty if it may go on."""
     known = known_run(output)
-    if known is None:
-        return []
+    if known is None or not (output / "checkpoints").is_dir():
+        return []  # nothing was learned yet that a change could spoil
     found = differences(known["recipe"], now["recipe"])
     if "inputs" in now:
         found += [
@@ -79,4 +79,4 @@ def set_aside(output: Path) -> None:
     while (kept := output.with_name(f"{output.name}.old{number}")).exists():
         number += 1
     os.replace(output, kept)
-    say(f"{output}: the earlier run is kept as {kept}")
+    say(tell(f"{output}: the earlier run is kept as {kept}", f"{output}：先前的训练保留在 {kept}"))

@@ -7,16 +7,14 @@ file tells the surviving lineage and nothing else.
 from __future__ import annotations
 
 import json
+import math
 import netrc
 import os
-import time
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from pipeline.train.checkpoints import State
-from pipeline.train.guards import survive_full_disk
+from pipeline.train.guards import survives_full_disk
 from utils.console import Meter, say, speaks, tell, warn
 from utils.stage import Json, whole
 
@@ -63,9 +61,8 @@ class Log:
         )
 
     def _write(self, line: Json) -> None:
-        with survive_full_disk(f"a line of {self.path}"):
-            self._file.write(json.dumps(line) + "\n")
-            self._file.flush()
+        text = json.dumps({k: _finite(v) for k, v in line.items()}) + "\n"
+        survives_full_disk(f"a line of {self.path}", lambda: print(text, end="", file=self._file, flush=True))
         if self._wandb is not None:
             flat = {k: v for k, v in line.items() if not isinstance(v, dict)}
             flat |= {f"bpb/{k}": v for k, v in line.get("bpb", {}).items()}
@@ -76,10 +73,14 @@ class Log:
         if self._file is None:
             return
         self.meter.close()
-        with survive_full_disk(f"the end of {self.path}"):
-            self._file.close()
+        survives_full_disk(f"the end of {self.path}", self._file.close)
         if self._wandb is not None:
             self._wandb.finish()
+
+
+def _finite(value: Any) -> Any:
+    """JSON knows no infinity: fp16's overflowing gradients are written as null."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def forget_beyond(path: Path, step: int) -> None:
@@ -132,36 +133,7 @@ def open_wandb(project: str, verb: str, output: Path, run_id: str, recipe: Json)
                 settings=settings,
             )  # fmt: skip
         except Exception as error:  # whatever keeps wandb from starting must not keep training from it
-            warn(f"wandb ({mode}): {str(error).splitlines()[0]}; {'recording offline' if mode != 'offline' else 'off'}")
+            first = str(error).splitlines()[0]
+            instead = "off" if mode == "offline" else tell("recording offline", "改为离线记录")
+            warn(f"wandb ({mode}): {first}; {instead}")
     return None
-
-
-# ---------------------------------------------------------------- what a machine can do
-
-
-def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
-    """FLOP/s of a large matrix product here and now: what MFU is a share of. A quarter of a second."""
-    size = 1024 if device.type == "cpu" else 8192
-    a = torch.randn(size, size, device=device).to(dtype)
-    best, until = 0.0, time.perf_counter() + 0.25
-    while True:
-        started = time.perf_counter()
-        for _ in range(4):
-            a @ a
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        best = max(best, 4 * 2 * size**3 / (time.perf_counter() - started))
-        if time.perf_counter() > until:
-            return best
-
-
-def memory_gb(device: torch.device) -> float:
-    """Peak memory: the GPU's if there is one, else this process's."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e9
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0.0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak * (1 if os.uname().sysname == "Darwin" else 1024) / 1e9

@@ -17,14 +17,13 @@ import torch
 
 from pipeline.train.checkpoints import State
 from pipeline.train.config import TrainConfig
-from pipeline.train.engine import Engine
-from pipeline.train.feed import Feed, Rows
-from pipeline.train.log import Log, memory_gb
+from pipeline.train.engine import Engine, StepResult
+from pipeline.train.feed import UNTRAINED, Feed, Rows
+from pipeline.train.hardware import memory_gb
+from pipeline.train.log import Log
 from pipeline.train.objectives.base import Batch, Objective
 from pipeline.train.schedules import learning_rate
 from utils.console import Stopped, UserError
-
-UNTRAINED = -100
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,8 @@ class Run:
     micro_batch: int
     flops_per_token: float
     peak_flops: float
-    save: Callable[[State], None]
+    save: Callable[[State], bool]
+    """Write a checkpoint; False if the disk was full."""
     look: Callable[[State], None]
     """Score the held-out text."""
 
@@ -52,21 +52,42 @@ def train(run: Run, state: State, stop_signal: Callable[[], int]) -> State:
     while state.step < run.total:
         began = time.perf_counter()
         batches = micro_batches(run.feed.rows(state.consumed, lanes), rounds(run), run.micro_batch)
-        count, asked = engine.sum([sum(trained(b) for b in batches), float(stop_signal() > 0)])
         waited = time.perf_counter() - began
-        lr = learning_rate(config, state.step, run.total)
-        result = engine.step(run.objective.loss, [on(engine.device, b) for b in batches], max(count, 1.0), lr)
-        if not math.isfinite(result.loss):
-            raise UserError(f"step {state.step + 1}: the loss is {result.loss}; lower lr, or set precision=fp32")
+        mine = sum(run.objective.count(rows) for rows in batches)
+        count, asked = engine.sum([mine, float(stop_signal() > 0)])
+        torch.manual_seed(config.seed + state.consumed + lanes.start)  # whatever is drawn, resume draws it again
+        lr = learning_rate(config, state.step, run.total, state.warm)
+        result = step(run, batches, count, lr)
         state = after(state, run, int(count))
-        run.log.step(line(run, state, result.loss, result.grad_norm, lr, time.perf_counter() - began, waited))
+        check_finite(run, state, result)
+        run.log.step(line(run, state, result, lr, time.perf_counter() - began, waited))
         if config.eval_every and state.step % config.eval_every == 0 and state.step < run.total:
             run.look(state)
+        saved = True
         if state.step % config.save_every == 0 or state.step in (state.decay_start, run.total) or asked:
-            run.save(state)
+            saved = run.save(state)
         if asked:
-            raise Stopped(f"saved step {state.step} of {run.total}; the same command goes on", stop_signal() or 15)
+            what = f"saved step {state.step}" if saved else f"stopped at step {state.step}, which was not saved"
+            raise Stopped(f"{what} of {run.total}; the same command goes on", stop_signal() or 15)
     return state
+
+
+def step(run: Run, batches: list[Rows], count: float, lr: float) -> StepResult:
+    """One step on this rank's micro-batches."""
+    try:
+        return run.engine.step(run.objective.loss, [on(run.engine.device, b) for b in batches], max(count, 1.0), lr)
+    except torch.OutOfMemoryError:
+        raise UserError(f"out of GPU memory with micro_batch={run.micro_batch}; give a smaller micro_batch") from None
+
+
+def check_finite(run: Run, state: State, result: StepResult) -> None:
+    """Stop before a loss or gradient that is no number reaches a checkpoint; fp16 skips overflows by itself."""
+    if math.isfinite(result.loss) and (math.isfinite(result.grad_norm) or run.engine.precision == "fp16"):
+        return
+    raise UserError(
+        f"step {state.step}: loss {result.loss}, gradient norm {result.grad_norm}; the last checkpoint is untouched; "
+        "train anew with a lower lr (overwrite=True sets this run aside)"
+    )
 
 
 def after(state: State, run: Run, count: int) -> State:
@@ -78,20 +99,19 @@ def after(state: State, run: Run, count: int) -> State:
         tokens=state.tokens + count,
         updates=run.engine.updates,
         loss_scale=run.engine.loss_scale,
+        since_overflow=run.engine.since_overflow,
         wandb_id=run.log.wandb_id,
     )
 
 
-def line(
-    run: Run, state: State, loss: float, norm: float, lr: float, seconds: float, waited: float
-) -> dict[str, float]:
+def line(run: Run, state: State, result: StepResult, lr: float, seconds: float, waited: float) -> dict[str, float]:
     """A step's line of metrics.jsonl."""
     tokens_per_second = run.config.batch_size * run.config.seq_len / seconds
     return {
         "step": state.step,
-        "loss": loss,
+        "loss": result.loss,
         "lr": lr,
-        "grad_norm": norm,
+        "grad_norm": result.grad_norm,
         "tokens": state.tokens,
         "consumed": state.consumed,
         "tokens_per_second": tokens_per_second,
@@ -131,11 +151,6 @@ def idle(length: int) -> Rows:
     """One row that trains no token."""
     zeros = np.zeros((1, length), np.int64)
     return Rows(zeros, np.full_like(zeros, UNTRAINED), np.arange(length, dtype=np.int64)[None])
-
-
-def trained(rows: Rows) -> int:
-    """How many targets of these rows are trained."""
-    return int(np.count_nonzero(rows.targets != UNTRAINED))
 
 
 def on(device: torch.device, rows: Rows) -> Batch:

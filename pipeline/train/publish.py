@@ -6,7 +6,6 @@ says what it was made from.
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from transformers.utils import logging
 
 from pipeline.train.engine import Tensors, load_masters
 from utils.codec import Codec
-from utils.stage import Json, sync, write_json
+from utils.stage import Json, put_in_place, read_json, sync, write_json
 
 TOKENIZER_FILES = ("spm.model", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
@@ -39,11 +38,12 @@ def publish(model: PreTrainedModel, masters: Tensors, codec: Codec, training: Js
         write_json(draft / "training.json", training)
         for path in draft.iterdir():
             sync(path)
-        old = folder.with_name(f".{folder.name}.old")
-        shutil.rmtree(old, ignore_errors=True)
-        if folder.exists():
-            os.replace(folder, old)
-        os.replace(draft, folder)
-        shutil.rmtree(old, ignore_errors=True)
+        put_in_place(draft, folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def published_step(folder: Path) -> int:
+    """The step of the model that lies there; -1 if there is none."""
+    path = folder / "training.json"
+    return int(read_json(path)["step"]) if path.is_file() else -1

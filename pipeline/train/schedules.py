@@ -10,9 +10,13 @@ def decay_start(config: TrainConfig, total: int) -> int:
     return total - round(config.decay * total)
 
 
-def learning_rate(config: TrainConfig, step: int, total: int) -> float:
+def warm_up(config: TrainConfig, total: int) -> int:
+    """Steps of warm-up. A run keeps those it began with, whatever its horizon becomes."""
+    return max(1, round(config.warmup * total))
+
+
+def learning_rate(config: TrainConfig, step: int, total: int, warm: int) -> float:
     """Warm up, stay, decay: the rate of the step that follows `step` finished ones."""
-    warm = max(1, round(config.warmup * total))
     if step < warm:
         return config.lr * (step + 1) / warm
     start = decay_start(config, total)

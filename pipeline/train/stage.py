@@ -1,22 +1,21 @@
 """Training as a stage: what stands around the loop, from the folders that come in to the model that goes out.
 
-`run()` decides whether there is anything to do, refuses what a run cannot follow, restores the newest
-checkpoint, hands over to `loop.train`, and publishes. It is called once in every process of a launch; rank 0
-alone writes.
+`run()` decides whether there is anything to do, refuses what a run cannot follow before it writes anything,
+restores the newest checkpoint, hands over to `loop.train`, and publishes. It is called once in every process of
+a launch; rank 0 alone writes.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-import os
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+import yaml
 from transformers import PreTrainedModel
 
 import model as architectures
@@ -24,19 +23,22 @@ from pipeline.train import checkpoints, guards, lineage, report
 from pipeline.train.checkpoints import State
 from pipeline.train.config import ModelConfig, TrainConfig, Verb
 from pipeline.train.engine import DTYPES, Engine, Weights, resolve_precision, start
-from pipeline.train.feed import Feed, Sequences, ShardFeed, batches, held_out
-from pipeline.train.log import Log, peak_flops
-from pipeline.train.loop import Run, idle, on, train
+from pipeline.train.feed import Feed, ShardFeed, held_out
+from pipeline.train.hardware import peak_flops
+from pipeline.train.held_out import look
+from pipeline.train.log import Log
+from pipeline.train.loop import Run, train
 from pipeline.train.objectives import OBJECTIVES
-from pipeline.train.publish import publish
-from pipeline.train.schedules import decay_start
+from pipeline.train.publish import publish, published_step
+from pipeline.train.schedules import decay_start, warm_up
 from utils.codec import Codec
 from utils.console import UserError, say, tell, warn
-from utils.scoring import Tally
-from utils.stage import MANIFEST, Json, lock, manifest, write_json, write_manifest
+from utils.stage import MANIFEST, Json, lock, manifest, whole, write_json, write_manifest
 
 TOKENS_AT_ONCE = {"cpu": 8_192, "cuda": 32_768}
 """What micro_batch=auto works on at once, by device."""
+
+RECIPE = "recipe.yaml"
 
 
 @dataclass(frozen=True)
@@ -52,54 +54,61 @@ class Task:
     """The model folder that a finetune begins with; None begins with random weights."""
     output: Path
     overwrite: bool = False
+    recipe: Json = field(default_factory=dict)
+    """The whole recipe as it was resolved, to be kept with the output."""
 
 
 def run(task: Task) -> bool:
     """Train, or go on training, or find that there is nothing to do (False)."""
-    precision_of_run = (lineage.known_run(task.output) or {}).get("precision")
-    now = describe(task)
-    if task.overwrite and lineage.changes(task.output, now):
-        _set_aside_once(task.output)
-        precision_of_run = None
-    elif found := lineage.changes(task.output, now):
-        lineage.refuse(task.output, found)
-    codec = Codec(task.tokenizer)
-    precision = precision_of_run or resolve_precision(task.config.precision)
-    feed = OBJECTIVES[task.verb].open_feed(task.config, task.pack, codec, task.output / "plan")
-    total = horizon(task, feed)
-    if finished(task.output, total):
-        return False
     guards.die_with_launcher()
+    now = describe(task)
+    found = lineage.changes(task.output, now)
+    replaced = task.overwrite and task.output.exists() and (bool(found) or not task.config.resume)
+    if found and not replaced:
+        lineage.refuse(task.output, found)
+    if not replaced and finished(task):
+        return False
+    if not replaced and not task.config.resume and checkpoints.saved(task.output):
+        raise UserError(f"{task.output} holds a run and resume=false; choose another workspace=, or overwrite=True")
+    known = {} if replaced else lineage.known_run(task.output) or {}
+    precision = known.get("precision") or resolve_precision(task.config.precision)
+    codec = Codec(task.tokenizer)
     model = new_model(task, codec)  # before an engine is there that would have a say in how models are built
     engine = start(task.config, precision)
     with ExitStack() as stack:
         if engine.rank == 0:
             stack.enter_context(lock(task.output))
-            (task.output / MANIFEST).unlink(missing_ok=True)  # until it is finished again
-            write_json(task.output / lineage.RUN, now | {"precision": precision})
-        _train(task, codec, model, feed, engine, total, now)
+            if replaced:
+                lineage.set_aside(task.output)
+        engine.wait()  # nobody looks into the folder before it is the one we write
+        _train(task, codec, model, engine, now | {"precision": precision})
         engine.close()
     return True
 
 
 def describe(task: Task) -> Json:
     """What identifies this run: see `lineage`."""
-    streamed = bool(getattr(task.config, "stream", ""))
-    if not streamed:
+    if not task.config.streamed:
         lineage.check_shards(task.pack, task.tokenizer)
-    inputs = lineage.read_from(task.verb, task.tokenizer, None if streamed else task.pack, task.init)
+    inputs = lineage.read_from(task.verb, task.tokenizer, None if task.config.streamed else task.pack, task.init)
     return {"recipe": lineage.settled(task.verb, task.config, task.model), "inputs": inputs}
 
 
-def _set_aside_once(output: Path) -> None:
-    """Every process of a launch comes by; the first one moves the folder."""
-    if int(os.environ.get("RANK", "0")) == 0:
-        lineage.set_aside(output)
+def finished(task: Task) -> bool:
+    """Is there a complete model of exactly this horizon?"""
+    known = manifest(task.output)
+    if known is None or known["counters"]["horizon"] != horizon(task.config):
+        return False
+    return all((task.output / name).is_file() for name in known["files"])
 
 
-def horizon(task: Task, feed: Feed) -> int:
-    """How many steps the run has in all."""
-    config = task.config
+def horizon(config: TrainConfig) -> Json:
+    """How long, as the recipe says it."""
+    return {name: getattr(config, name) for name in config.ONE_OF[0] if getattr(config, name) is not None}
+
+
+def steps(config: TrainConfig, feed: Feed) -> int:
+    """How long, in steps."""
     if config.max_steps is not None:
         return config.max_steps
     if config.max_tokens is not None:
@@ -108,27 +117,24 @@ def horizon(task: Task, feed: Feed) -> int:
     return math.ceil(config.epochs * feed.sequences / config.batch_size)
 
 
-def finished(output: Path, total: int) -> bool:
-    """Is there a complete model of exactly this horizon?"""
-    known = manifest(output)
-    return known is not None and known["counters"]["steps"] == total
-
-
 # ---------------------------------------------------------------- one run
 
 
-def _train(task: Task, codec: Codec, model: PreTrainedModel, feed: Feed, engine: Engine, total: int, now: Json) -> None:
+def _train(task: Task, codec: Codec, model: PreTrainedModel, engine: Engine, now: Json) -> None:
     config = task.config
-    restored = _restore(task, total)
-    state, weights = restored or (State(), None)
+    feed, windows = _open_data(task, codec, engine)
+    total = steps(config, feed)
+    restored = checkpoints.restore(task.output, total, now)
+    state, weights = restored or (State(warm=warm_up(config, total), seed=config.seed, made_from=now), None)
     state = dataclasses.replace(state, total=total, decay_start=decay_start(config, total))
+    if engine.rank == 0:
+        _claim(task, state, now)
+    engine.wait()
     feed.seek(state.cursors)
     _announce(task, engine, feed, model, state)
     flops = architectures.flops_per_token(model, config.seq_len)
     engine.prepare(model, weights)
-    log = Log(task.output, task.verb, config.wandb, state, total, now["recipe"])
-    streamed = bool(getattr(config, "stream", ""))
-    windows = {} if streamed else held_out(task.pack, task.verb, config.seq_len, task.output / "plan")
+    log = Log(task.output, task.verb, config.wandb, state, total, task.recipe)
     micro = micro_batch_of(config, engine.world, engine.device.type)
     run_ = Run(
         config=config,
@@ -140,45 +146,69 @@ def _train(task: Task, codec: Codec, model: PreTrainedModel, feed: Feed, engine:
         micro_batch=micro,
         flops_per_token=flops,
         peak_flops=peak_flops(engine.device, DTYPES[engine.precision]) if engine.rank == 0 else 1.0,
-        save=lambda s: _save(task, s, engine, feed, model, codec, now),
+        save=lambda s: _save(task, s, engine, feed, model, codec),
         look=lambda s: log.held_out(s.step, look(windows, engine, codec, micro)) if windows else None,
     )
     try:
         with guards.stop_request() as request:
             state = train(run_, state, lambda: request.signum)
             run_.look(state)
+            _publish_last(task, state, engine, model, codec)
     finally:
         log.close()
     if engine.rank == 0:
         _finish(task, state, now)
 
 
+def _open_data(task: Task, codec: Codec, engine: Engine) -> tuple[Feed, dict[str, Any]]:
+    """The feed, and what is held out. Rank 0 goes first: it makes the plan that the others then read."""
+
+    def opened() -> tuple[Feed, dict[str, Any]]:
+        cache = task.output / "plan"
+        feed = OBJECTIVES[task.verb].open_feed(task.config, task.pack, codec, cache)
+        windows = {} if task.config.streamed else held_out(task.pack, task.verb, task.config.seq_len, cache)
+        return feed, windows
+
+    if engine.rank == 0:
+        made = opened()
+        engine.wait()
+        return made
+    engine.wait()
+    return opened()
+
+
+def _claim(task: Task, state: State, now: Json) -> None:
+    """From here on the folder is this run's: what it leaves out of an earlier one goes."""
+    (task.output / MANIFEST).unlink(missing_ok=True)  # until it is finished again
+    checkpoints.forget_beyond(task.output, state.step)
+    write_json(task.output / lineage.RUN, now)
+    with whole(task.output / RECIPE) as draft:
+        draft.write_text(yaml.safe_dump(task.recipe, allow_unicode=True, sort_keys=False), encoding="utf-8")
+
+
 def new_model(task: Task, codec: Codec) -> PreTrainedModel:
     """The model before its first step: random by the seed, or the one that a finetune begins with."""
-    if task.init:
-        try:
-            model = architectures.load(task.init, torch.float32)
-        except ValueError as error:
-            raise UserError(str(error)) from None
-    else:
-        torch.manual_seed(task.config.seed)
-        fields = {"max_position_embeddings": max(task.config.seq_len, 1024), **task.model.fields}
-        marks = {"eos_token_id": codec.end_of_turn, "pad_token_id": codec.pad, "bos_token_id": codec.end_of_text}
-        try:
-            shape = architectures.family_config(task.model.family, fields | {"vocab_size": codec.vocab_size})
-            for name, value in marks.items():
-                setattr(shape, name, value)
-            model = architectures.build(shape)
-        except ValueError as error:
-            raise UserError(f"model: {error}") from None
+    try:
+        model = architectures.load(task.init, torch.float32) if task.init else _random_model(task, codec)
+    except ValueError as error:
+        raise UserError(str(error)) from None
     room = model.config.max_position_embeddings
     if room < task.config.seq_len:
         raise UserError(
-            f"{task.verb}.seq_len = {task.config.seq_len} is beyond the model's max_position_embeddings = {room}"
+            f"{task.verb}.seq_len = {task.config.seq_len} is beyond the model's max_position_embeddings = {room}; "
+            "give shorter rows, or train a model with more positions"
         )
     if task.config.gradient_checkpointing:
         model.gradient_checkpointing_enable()
     return model
+
+
+def _random_model(task: Task, codec: Codec) -> PreTrainedModel:
+    torch.manual_seed(task.config.seed)
+    fields = {"max_position_embeddings": max(task.config.seq_len, 1024), **task.model.fields}
+    shape = architectures.family_config(task.model.family, fields | {"vocab_size": codec.vocab_size})
+    shape.eos_token_id, shape.pad_token_id, shape.bos_token_id = codec.end_of_turn, codec.pad, codec.end_of_text
+    return architectures.build(shape)
 
 
 def micro_batch_of(config: TrainConfig, world: int, device: str) -> int:
@@ -188,67 +218,76 @@ def micro_batch_of(config: TrainConfig, world: int, device: str) -> int:
     return max(1, min(share, wanted))
 
 
-def _restore(task: Task, total: int) -> tuple[State, Weights] | None:
-    found = checkpoints.saved(task.output)
-    if found and not task.config.resume:
-        raise UserError(f"{task.output} holds a run and resume=false; choose another workspace=, or overwrite=True")
-    restored = checkpoints.restore(task.output, total) if found else None
-    if restored and restored[0].step > total:
-        raise UserError(
-            f"{task.output} is at step {restored[0].step} already, beyond the {total} asked for; ask for more steps"
-        )
-    if found and restored is None:
-        say(
-            tell(
-                f"{task.verb}: no checkpoint to go on from; beginning again", f"{task.verb}：没有可用的检查点，从头开始"
-            )
-        )
-    return restored
-
-
 def _announce(task: Task, engine: Engine, feed: Feed, model: PreTrainedModel, state: State) -> None:
+    verb, config = task.verb, task.config
     size = sum(p.numel() for p in model.parameters()) / 1e6
-    share = math.ceil(task.config.batch_size / engine.world) * engine.world - task.config.batch_size
-    if share:
-        warn(f"{task.verb}.batch_size = {task.config.batch_size} does not divide by {engine.world} processes: "
-             f"{share} idle rows a step")  # fmt: skip
+    idle = math.ceil(config.batch_size / engine.world) * engine.world - config.batch_size
+    if idle:
+        text = f"{verb}.batch_size = {config.batch_size} / {engine.world}"
+        warn(tell(f"{text}: does not divide, {idle} idle rows a step", f"{text}：不能整除，每步空置 {idle} 行"))
+    shape = f"{config.batch_size} x {config.seq_len}"
+    where = f"{engine.name} x {engine.world}, {engine.device.type}, {engine.precision}"
     say(
         tell(
-            f"{task.verb}: {size:.1f} M parameters, {state.total} steps of {task.config.batch_size} x "
-            f"{task.config.seq_len} tokens, {engine.name} x {engine.world} on {engine.device.type}, {engine.precision}",
-            f"{task.verb}：{size:.1f} M 参数，{state.total} 步，每步 {task.config.batch_size} x "
-            f"{task.config.seq_len} 词元，{engine.name} x {engine.world}（{engine.device.type}，{engine.precision}）",
+            f"{verb}: {size:.1f} M parameters, {state.total} steps of {shape} tokens, {where}",
+            f"{verb}：{size:.1f} M 参数，{state.total} 步，每步 {shape} 词元，{where}",
         )
     )
     if isinstance(feed, ShardFeed):
-        _tell_left_out(task, feed)
+        _tell_left_out(verb, feed)
     if state.step:
-        say(tell(f"{task.verb}: going on from step {state.step}", f"{task.verb}：从第 {state.step} 步继续"))
+        say(tell(f"{verb}: going on from step {state.step}", f"{verb}：从第 {state.step} 步继续"))
 
 
-def _tell_left_out(task: Task, feed: ShardFeed) -> None:
+def _tell_left_out(verb: str, feed: ShardFeed) -> None:
     """What binning cut or left out, and sources that the mix gives no share."""
-    notes = [f"{name} {count:,}" for name, count in feed.counts.items() if count and name in ("cut", "left_out")]
+    names = {
+        "cut": tell("dialogues cut at a turn", "在轮次处切开的对话"),
+        "turns_left_out": tell("turns left out, longer than a row", "超过一行而略去的轮次"),
+        "untrained_left_out": tell("pieces left out, nothing to train", "略去的无训练内容片段"),
+    }
+    notes = [f"{text} {feed.counts[name]:,}" for name, text in names.items() if feed.counts.get(name)]
     if feed.left_aside:
-        notes.append(tell(f"not in the mix: {', '.join(feed.left_aside)}", f"未列入配比：{', '.join(feed.left_aside)}"))
+        notes.append(tell("not in the mix: ", "未列入配比：") + ", ".join(feed.left_aside))
     if notes:
-        say(f"{task.verb}: {'; '.join(notes)}")
+        say(f"{verb}: {'; '.join(notes)}")
 
 
-def _save(
-    task: Task, state: State, engine: Engine, feed: Feed, model: PreTrainedModel, codec: Codec, now: Json
-) -> None:
+# ---------------------------------------------------------------- what is written
+
+
+def _save(task: Task, state: State, engine: Engine, feed: Feed, model: PreTrainedModel, codec: Codec) -> bool:
     """A checkpoint and a model that can be talked to. All ranks take part; a full disk costs this one only."""
     state = dataclasses.replace(state, cursors=_all_cursors(feed, engine))
     weights = engine.weights()
     if weights is None:
-        return
-    with guards.survive_full_disk(f"step {state.step}"):
+        return True
+
+    def write() -> None:
         checkpoints.save(task.output, state, weights)
         checkpoints.prune(task.output, task.config.keep, state.decay_start)
-    training = {"verb": task.verb, "step": state.step, "of": state.total, "tokens": state.tokens, **now}
-    with guards.survive_full_disk(f"model/ of step {state.step}"):
-        publish(model, weights.masters, codec, training, task.output / "model")
+
+    saved = guards.survives_full_disk(f"step {state.step}", write)
+    if saved and state.step >= published_step(task.output / "model"):  # a longer run keeps the shorter one's model
+        _publish(task, state, weights, model, codec)
+    return saved
+
+
+def _publish(task: Task, state: State, weights: Weights, model: PreTrainedModel, codec: Codec) -> None:
+    training = {"verb": task.verb, "step": state.step, "of": state.total, "tokens": state.tokens, **state.made_from}
+    folder = task.output / "model"
+    guards.survives_full_disk(
+        f"model/ of step {state.step}", lambda: publish(model, weights.masters, codec, training, folder)
+    )
+
+
+def _publish_last(task: Task, state: State, engine: Engine, model: PreTrainedModel, codec: Codec) -> None:
+    """A run that was killed, or had no room, between its last checkpoint and its model makes up for it."""
+    behind = engine.rank == 0 and published_step(task.output / "model") != state.step
+    if engine.sum([float(behind)])[0]:
+        weights = engine.weights()
+        if weights is not None:
+            _publish(task, state, weights, model, codec)
 
 
 def _all_cursors(feed: Feed, engine: Engine) -> Json:
@@ -261,31 +300,15 @@ def _all_cursors(feed: Feed, engine: Engine) -> Json:
     return {lane: cursor for part in parts for lane, cursor in part.items()}
 
 
-def look(windows: dict[str, Sequences], engine: Engine, codec: Codec, rows: int) -> dict[str, float]:
-    """Held-out bits per byte by source, the windows shared out; every rank scores as often, as ZeRO-3 needs."""
-    lengths = codec.text_bytes(np.arange(codec.vocab_size))
-    tally = Tally(list(windows))
-    for source, sequences in windows.items():
-        calls = math.ceil(math.ceil(len(sequences) / rows) / engine.world)
-        mine = iter(batches(sequences, rows, engine.rank, engine.world))
-        for _ in range(calls):
-            window = next(mine, None)
-            nats_NL = engine.score(on(engine.device, window or idle(engine.config.seq_len))).float().cpu().numpy()
-            if window is not None:
-                tally.add(source, nats_NL, window.targets, lengths)
-    tally.sums_S3[:] = np.reshape(engine.sum(tally.sums_S3.ravel().tolist()), tally.sums_S3.shape)
-    return tally.bits_per_byte()
-
-
 def _finish(task: Task, state: State, now: Json) -> None:
     """The manifest comes last: it says that the model is complete."""
-    training = task.output / "model" / "training.json"
-    if not training.is_file() or f'"step": {state.step}' not in training.read_text(encoding="utf-8"):
+    if published_step(task.output / "model") != state.step:
         raise UserError(
             f"disk full: the finished model could not be saved in {task.output}; free some space and run again"
         )
     report.write(task.output, task.verb, state)
-    counters = {"steps": state.total, "tokens": state.tokens, "sequences": state.consumed}
+    counters = {"steps": state.total, "horizon": horizon(task.config), "tokens": state.tokens}
     packages = ("torch", "transformers", "accelerate", "safetensors")
     write_manifest(task.output, task.verb, now["recipe"], now["inputs"], counters, packages, among="model")
-    say(tell(f"{task.verb}: done, {task.output / 'model'}", f"{task.verb}：完成，{task.output / 'model'}"))
+    where = task.output / "model"
+    say(tell(f"{task.verb}: done, {where}", f"{task.verb}：完成，{where}"))

@@ -22,7 +22,7 @@ from pipeline.train.objectives.base import Batch
 from pipeline.train.optimizers import MOMENTS, adamw
 from utils.console import UserError, say, tell
 
-DEFAULT_CONFIG = "ds_config.json"
+DEFAULT_CONFIG = str(Path(__file__).resolve().parents[2] / "ds_config.json")
 
 
 def deepspeed_config(config: TrainConfig, precision: str, world: int) -> dict[str, Any]:
@@ -31,7 +31,9 @@ def deepspeed_config(config: TrainConfig, precision: str, world: int) -> dict[st
     try:
         values = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; name it in the launcher's deepspeed_config_file") from None
+        raise UserError(
+            f"{path}: no such file; put DeepSpeed's config there, or name another in the launcher's config"
+        ) from None
     except ValueError as error:
         raise UserError(f"{path}: not valid JSON ({error}); mend it") from None
     if "ACCELERATE_DEEPSPEED_CONFIG_FILE" not in os.environ:

@@ -123,9 +123,44 @@ def test_a_longer_horizon_goes_on_from_before_the_decay(runs: Runs, tmp_path: Pa
     assert kept == {"step-20", "step-36", "step-40"}  # the last two, and the one before the decay
 
 
-def test_a_shorter_horizon_is_refused(runs: Runs, tmp_path: Path) -> None:
+def test_an_extended_run_that_is_stopped_early_goes_on(runs: Runs, tmp_path: Path) -> None:
+    """Its new checkpoints are older in steps than those of the finished run that it left behind."""
+    workspace = shutil.copytree(runs("single"), tmp_path / "stopped")
+    model = (workspace / "pretrain" / "model" / "model.safetensors").read_bytes()
+    longer = [f"workspace={workspace}", "pretrain.max_steps=100000", "pretrain.save_every=100000", "pretrain.keep=2"]
+    process = start([*launcher("single"), "train.py", "train", TINY, *longer])
+    wait_for_step(workspace, 30, process)  # the finished run's lines, until they are cut back
+    while len(losses(workspace)) > 29:
+        time.sleep(0.01)
+    wait_for_step(workspace, 20, process)
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=60)
+    step = int(said.split("saved step ")[1].split()[0])
+    if step < 30:  # the model of the finished run stays until there is a better one
+        assert (workspace / "pretrain" / "model" / "model.safetensors").read_bytes() == model
+    assert f"going on from step {step}" in train("single", workspace, f"pretrain.max_steps={step + 3}")
+
+
+def test_a_shorter_horizon_is_refused_and_changes_nothing(runs: Runs, tmp_path: Path) -> None:
     workspace = shutil.copytree(runs("single"), tmp_path / "shorter")
-    assert "beyond the 10 asked for" in train("single", workspace, "pretrain.max_steps=10", code=2)
+    before = {p: p.read_bytes() for p in (workspace / "pretrain").rglob("*") if p.is_file()}
+    for horizon in (10, 16):
+        said = train("single", workspace, f"pretrain.max_steps={horizon}", code=2)
+        assert f"beyond the {horizon} asked for" in said
+    assert {p: p.read_bytes() for p in before} == before
+
+
+def test_a_kill_before_the_model_was_written_is_made_up_for(runs: Runs, tmp_path: Path) -> None:
+    workspace = shutil.copytree(runs("single"), tmp_path / "unpublished")
+    model = workspace / "pretrain" / "model"
+    weights = (model / "model.safetensors").read_bytes()
+    shutil.rmtree(model)
+    (workspace / "pretrain" / "manifest.json").unlink()
+    train("single", workspace)
+    assert (model / "model.safetensors").read_bytes() == weights
+    shutil.rmtree(model)  # finished, by its manifest, but somebody deleted the model
+    train("single", workspace)
+    assert (model / "model.safetensors").read_bytes() == weights
 
 
 def test_another_recipe_is_refused_and_overwrite_keeps_the_old_run(runs: Runs, tmp_path: Path) -> None:
@@ -166,6 +201,6 @@ def test_shards_of_another_tokenizer_are_refused(runs: Runs, tmp_path: Path) -> 
 
 
 def test_the_golden_curve(runs: Runs) -> None:
-    """Twenty losses of a tiny run, as they were when this was written: a change of the maths shows here."""
+    """Twenty losses of a tiny run. They move with the maths, which must be meant, and with the bundled corpus."""
     golden = json.loads((Path(__file__).parent / "golden.json").read_text())
     assert losses(runs("single"))[:20] == pytest.approx(golden, rel=1e-4)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.train.config import PretrainConfig
-from pipeline.train.schedules import decay_start, learning_rate
+from pipeline.train.schedules import decay_start, learning_rate, warm_up
 
 
 def config(warmup: float = 0.1, decay: float = 0.5) -> PretrainConfig:
@@ -15,7 +15,7 @@ def config(warmup: float = 0.1, decay: float = 0.5) -> PretrainConfig:
 
 
 def test_the_three_parts() -> None:
-    rates = [learning_rate(config(), step, 100) for step in range(100)]
+    rates = [learning_rate(config(), step, 100, 10) for step in range(100)]
     assert rates[0] == pytest.approx(0.2)
     assert rates[9:50] == [2.0] * 41
     assert rates[50] == 2.0
@@ -27,7 +27,7 @@ def test_the_three_parts() -> None:
 @given(st.integers(1, 3000), st.floats(0, 0.5), st.floats(0, 0.5))
 def test_it_rises_then_falls_and_never_leaves_its_bounds(total: int, warmup: float, decay: float) -> None:
     made = config(warmup, decay)
-    rates = [learning_rate(made, step, total) for step in range(total)]
+    rates = [learning_rate(made, step, total, warm_up(made, total)) for step in range(total)]
     assert all(0 < rate <= made.lr for rate in rates)
     top = rates.index(max(rates))
     assert rates[: top + 1] == sorted(rates[: top + 1])
@@ -36,5 +36,7 @@ def test_it_rises_then_falls_and_never_leaves_its_bounds(total: int, warmup: flo
 
 def test_a_longer_run_is_the_same_until_the_shorter_one_decays() -> None:
     """What makes it possible to extend a finished run from the checkpoint before its decay."""
-    made = config(warmup=0.0)
-    assert [learning_rate(made, s, 100) for s in range(1, 50)] == [learning_rate(made, s, 180) for s in range(1, 50)]
+    made = config(warmup=0.1)
+    warm = warm_up(made, 100)  # kept by the run, whatever its horizon becomes
+    shorter = [learning_rate(made, s, 100, warm) for s in range(50)]
+    assert shorter == [learning_rate(made, s, 6000, warm) for s in range(50)]

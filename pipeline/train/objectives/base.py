@@ -1,4 +1,4 @@
-"""What an objective is: where its rows come from, and the loss of a micro-batch as (sum, count)."""
+"""What an objective is: where its rows come from, what it counts in them, and the summed loss of a micro-batch."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from pipeline.train.config import TrainConfig
-from pipeline.train.feed import Feed
+from pipeline.train.feed import UNTRAINED, Feed, Rows
 from utils.codec import Codec
 
 Batch = dict[str, torch.Tensor]
@@ -22,8 +23,16 @@ class Objective:
     open_feed: Callable[[TrainConfig, Path, Codec, Path], Feed]
     """(config, pack, codec, cache) → where the rows come from."""
 
+    count: Callable[[Rows], int]
+    """What the loss is divided by, summed over the global batch: known before the model runs."""
+
     loss: Callable[[torch.nn.Module, Batch], torch.Tensor]
     """(model, micro-batch) → the sum of the losses of its trained tokens."""
+
+
+def trained_tokens(rows: Rows) -> int:
+    """How many targets of these rows are trained."""
+    return int(np.count_nonzero(rows.targets != UNTRAINED))
 
 
 def next_token_loss(model: torch.nn.Module, batch: Batch) -> torch.Tensor:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.train.config import TrainConfig
 from pipeline.train.feed import Feed, ShardFeed
-from pipeline.train.objectives.base import Objective, next_token_loss
+from pipeline.train.objectives.base import Objective, next_token_loss, trained_tokens
 from utils.codec import Codec
 
 
@@ -15,4 +15,4 @@ def open_feed(config: TrainConfig, pack: Path, codec: Codec, cache: Path) -> Fee
     return ShardFeed(pack, "finetune", config.seq_len, config.seed, config.mix, cache)
 
 
-FINETUNE = Objective(open_feed, next_token_loss)
+FINETUNE = Objective(open_feed, trained_tokens, next_token_loss)

@@ -1,0 +1,51 @@
+"""The ranks of a launch before any process group exists: rank 0 prepares the workspace, the others wait for it.
+
+A rank that waits lays down a ticket of its own, and goes on when rank 0 takes it away. So nothing that an earlier
+launch left behind, a finished stage or a ticket of a killed rank, can be mistaken for a word of this one; and it
+works between machines, for which the workspace is a shared folder anyway.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+TICKET = ".waiting-"
+
+
+def wait_for_rank_0(workspace: Path) -> None:
+    """Until rank 0 of this launch is ready, or the launcher is gone."""
+    workspace.mkdir(parents=True, exist_ok=True)
+    ticket = workspace / f"{TICKET}{uuid.uuid4().hex}"
+    ticket.touch()
+    launcher = os.getppid()
+    try:
+        while ticket.exists():
+            if os.getppid() != launcher:
+                raise SystemExit(1)
+            time.sleep(0.2)
+    finally:
+        ticket.unlink(missing_ok=True)
+
+
+@contextmanager
+def rank_0_is_ready(workspace: Path) -> Iterator[None]:
+    """Within: whoever waits goes on, however late it comes, as ranks on other machines may."""
+    done = threading.Event()
+
+    def take_tickets() -> None:
+        while not done.is_set():
+            for ticket in workspace.glob(f"{TICKET}*"):
+                ticket.unlink(missing_ok=True)
+            done.wait(0.5)
+
+    threading.Thread(target=take_tickets, daemon=True).start()
+    try:
+        yield
+    finally:
+        done.set()

@@ -1,0 +1,36 @@
+"""What this machine can do and has used: the yardstick of MFU, and peak memory."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import torch
+
+
+def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
+    """FLOP/s of a large matrix product here and now: what MFU is a share of. A quarter of a second."""
+    size = 1024 if device.type == "cpu" else 8192
+    a = torch.randn(size, size, device=device).to(dtype)
+    best, until = 0.0, time.perf_counter() + 0.25
+    while True:
+        started = time.perf_counter()
+        for _ in range(4):
+            a @ a
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        best = max(best, 4 * 2 * size**3 / (time.perf_counter() - started))
+        if time.perf_counter() > until:
+            return best
+
+
+def memory_gb(device: torch.device) -> float:
+    """Peak memory: the GPU's if there is one, else this process's."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0.0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * (1 if os.uname().sysname == "Darwin" else 1024) / 1e9
