@@ -11,14 +11,35 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from utils.console import rank
 
 TICKET = ".waiting-"
 
 
-def wait_for_rank_0(workspace: Path) -> None:
+@contextmanager
+def prepared(workspace: Path, prepare: Callable[[], None]) -> Iterator[None]:
+    """Within: rank 0 has done `prepare`, and every other rank has waited for that."""
+    if rank() > 0:
+        _wait(workspace)
+        yield
+        return
+    prepare()
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield
+        return
+    done = threading.Event()
+    threading.Thread(target=_take_tickets, args=(workspace, done), daemon=True).start()
+    try:
+        yield
+    finally:
+        done.set()
+
+
+def _wait(workspace: Path) -> None:
     """Until rank 0 of this launch is ready, or the launcher is gone."""
     workspace.mkdir(parents=True, exist_ok=True)
     ticket = workspace / f"{TICKET}{uuid.uuid4().hex}"
@@ -33,19 +54,9 @@ def wait_for_rank_0(workspace: Path) -> None:
         ticket.unlink(missing_ok=True)
 
 
-@contextmanager
-def rank_0_is_ready(workspace: Path) -> Iterator[None]:
-    """Within: whoever waits goes on, however late it comes, as ranks on other machines may."""
-    done = threading.Event()
-
-    def take_tickets() -> None:
-        while not done.is_set():
-            for ticket in workspace.glob(f"{TICKET}*"):
-                ticket.unlink(missing_ok=True)
-            done.wait(0.5)
-
-    threading.Thread(target=take_tickets, daemon=True).start()
-    try:
-        yield
-    finally:
-        done.set()
+def _take_tickets(workspace: Path, done: threading.Event) -> None:
+    """Whoever waits goes on, however late it comes, as a rank on another machine may."""
+    while not done.is_set():
+        for ticket in workspace.glob(f"{TICKET}*"):
+            ticket.unlink(missing_ok=True)
+        done.wait(0.5)

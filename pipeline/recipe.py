@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from pipeline.clean.config import CleanConfig
 from pipeline.evaluate.config import EvaluateConfig
@@ -46,6 +46,14 @@ class Recipe:
     def folder(self, stage: str) -> Path:
         """Where a stage leaves its output."""
         return Path(self.workspace) / stage
+
+    def resolved(self) -> dict[str, Any]:
+        """As YAML would say it, every default written out: a recipe that makes the same again."""
+        values = {name: value for name, value in asdict(self).items() if name != "overwrite"}
+        values["model"] = {"family": self.model.family, **self.model.fields}
+        for verb in ("pretrain", "finetune"):
+            values[verb] = {name: value for name, value in values[verb].items() if value is not None}
+        return values
 
 
 def plain_words(words: Sequence[str], options: Sequence[str] = ()) -> list[str]:

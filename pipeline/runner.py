@@ -7,11 +7,9 @@ is rebuilt.
 
 from __future__ import annotations
 
-import os
 import shlex
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 from pipeline import ranks
@@ -19,8 +17,8 @@ from pipeline.children import ROOT, run_child
 from pipeline.recipe import Recipe
 from pipeline.train import guards, lineage
 from pipeline.train.config import Verb
-from utils.console import UserError, rank, say, tell, warn
-from utils.stage import MANIFEST, manifest, why_stale
+from utils.console import UserError, say, tell, warn
+from utils.stage import MANIFEST, Json, manifest, why_stale
 
 STAGES = ("clean", "tokenizer", "pack", "pretrain", "finetune", "evaluate")
 TRAINING: tuple[Verb, ...] = ("pretrain", "finetune")
@@ -80,7 +78,7 @@ def _train_as_child(verb: str, path: str, flags: Sequence[str], recipe: Recipe) 
 
 def has_data(verb: str, recipe: Recipe) -> bool:
     """Has packing left anything for this verb?"""
-    streamed = verb == "pretrain" and bool(recipe.pretrain.stream)
+    streamed = verb == "pretrain" and recipe.pretrain.streamed
     return streamed or any((recipe.folder("pack") / verb / "train").glob("*.arrow"))
 
 
@@ -137,13 +135,7 @@ def _gpus() -> int:
 def train_here(verb: Verb, path: str, flags: Sequence[str], recipe: Recipe) -> None:
     """One verb in a process of a launch: earlier stages first, then train as part of whatever launched us."""
     guards.die_with_launcher()
-    with ExitStack() as stack:
-        if rank() > 0:
-            ranks.wait_for_rank_0(Path(recipe.workspace))
-        else:
-            _earlier_stages(verb, path, flags, recipe)
-            if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-                stack.enter_context(ranks.rank_0_is_ready(Path(recipe.workspace)))
+    with ranks.prepared(Path(recipe.workspace), lambda: _earlier_stages(verb, path, flags, recipe)):
         if not has_data(verb, recipe):
             raise UserError(
                 f"{recipe.folder('pack') / verb}: nothing to train on; clean.inputs holds no records for {verb}"
@@ -164,6 +156,7 @@ def _train(verb: Verb, recipe: Recipe) -> None:
         init=folder("pretrain") / "model" if verb == "finetune" else None,
         output=folder(verb),
         overwrite=recipe.overwrite,
+        recipe=recipe.resolved(),
     )
     if not run(task):
         say(tell(f"{verb}: finished already, {folder(verb) / 'model'}", f"{verb}：已完成，{folder(verb) / 'model'}"))
@@ -172,20 +165,20 @@ def _train(verb: Verb, recipe: Recipe) -> None:
 def _earlier_stages(verb: str, path: str, flags: Sequence[str], recipe: Recipe) -> None:
     """What a verb builds upon: what is missing is made, what is stale only with overwrite=True."""
     needed = STAGES[: STAGES.index(verb)]
-    before = TRAINING[: TRAINING.index(verb)]
-    missing = [stage for stage in needed if manifest(recipe.folder(stage)) is None]
+    verbs = TRAINING[: TRAINING.index(verb) + 1]
+    missing: list[str] = [stage for stage in needed if manifest(recipe.folder(stage)) is None]
     stale = _stale_stages(recipe)
     again = [*missing, *stale]
     if recipe.overwrite:
-        again += [earlier for earlier in before if _changes(recipe, earlier)]
+        again += [earlier for earlier in verbs[:-1] if _changes(recipe, earlier)]
     else:
-        _refuse_changes(recipe, (*before, verb), stale)
+        _refuse_changes(recipe, verbs, stale)
     if not again:
         return
     words = ["-m", "pipeline", path, *flags, f"--until={needed[-1]}"]
     if not missing and not recipe.overwrite:
-        folder, why = next(iter(stale.items()))
-        raise UserError(f"{recipe.folder(folder)}: {why}; `python {shlex.join(words)}` makes it again")
+        stage, why = next(iter(stale.items()))
+        raise UserError(f"{recipe.folder(stage)}: {why}; `python {shlex.join(words)}` makes it again")
     say(tell(f"{verb}: running {', '.join(again)} first", f"{verb}：先运行 {', '.join(again)}"))
     run_child(words)
 
@@ -227,16 +220,22 @@ def _refuse_changes(recipe: Recipe, verbs: Sequence[Verb], stale: dict[str, str]
     """A change that a trained model cannot follow is refused before anything is rebuilt."""
     for verb in verbs:
         folder = recipe.folder(verb)
-        if lineage.known_run(folder) is None:
-            continue
+        if lineage.known_run(folder) is None or not (folder / "checkpoints").is_dir():
+            continue  # nothing was learned yet that a change could spoil
         found = _changes(recipe, verb) + [f"{recipe.folder(stage)}: {why}" for stage, why in stale.items()]
         if found:
             lineage.refuse(folder, found)
 
 
 def _changes(recipe: Recipe, verb: Verb) -> list[str]:
-    """How the recipe differs from the one that a verb's run was trained with."""
-    now = {"recipe": lineage.settled(verb, getattr(recipe, verb), recipe.model)}
+    """How a verb's run differs from what the recipe asks for, and a pretrain from what it would read now.
+
+    That a finetune was made from an older pretrain is told elsewhere (`_is_stale`): it is no change of the recipe.
+    """
+    config, tokenizer, pack = getattr(recipe, verb), recipe.folder("tokenizer"), recipe.folder("pack")
+    now: Json = {"recipe": lineage.settled(verb, config, recipe.model)}
+    if verb == "pretrain" and manifest(tokenizer) and manifest(pack):
+        now["inputs"] = lineage.read_from(verb, tokenizer, None if config.streamed else pack, None)
     return lineage.changes(recipe.folder(verb), now)
 
 

@@ -64,7 +64,8 @@ def _read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         near = sorted(str(p) for p in path.parent.glob("*.yaml"))
-        raise UserError(f"{path}: no such recipe; there are {', '.join(near) or 'none in this folder'}") from None
+        there = ", ".join(near) or f"none in {path.parent.resolve()}"
+        raise UserError(f"{path}: no such recipe; there are {there}") from None
     except IsADirectoryError:
         raise UserError(f"{path}: is a folder; give a recipe, a .yaml file in it") from None
     except UnicodeDecodeError as error:

@@ -70,7 +70,7 @@ def _cpu_multiplies_bf16() -> bool:
 
 
 def check_launcher(config: TrainConfig, precision: str) -> None:
-    """The recipe sets precision, clipping and accumulation; a launcher that differs is refused, its default is silence."""
+    """The recipe sets precision, clipping and accumulation; a launcher that says otherwise is refused."""
     theirs = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     if theirs not in ("no", precision):
         raise UserError(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
-from pipeline.recipe import Recipe, from_command_line, recipe_help
+from pipeline.recipe import Recipe, from_command_line, plain_words, recipe_help
 from pipeline.verbs import rewrite
 from utils.console import UserError
 from utils.recipe import field_comments, is_flag
@@ -37,23 +38,37 @@ def test_a_flag_of_the_horizon_takes_the_recipes_place() -> None:
     [
         ("pretrain.lrr=1", "unknown field pretrain.lrr; did you mean pretrain.lr?"),
         ("pretrian.lr=1", "unknown field pretrian; did you mean pretrain?"),
-        ("pretrain.lr=fast", "pretrain.lr: expected a number, got 'fast'"),
-        ("pretrain.batch_size=2.5", "pretrain.batch_size: expected a whole number, got 2.5"),
-        ("pretrain.precision=fp8", "pretrain.precision: expected one of auto, fp32, bf16, fp16, got 'fp8'"),
+        ("pretrain.lr=fast", "expected a number, got 'fast'"),
+        ("pretrain.batch_size=2.5", "expected a whole number, got 2.5"),
+        ("pretrain.precision=fp8", "expected one of auto, fp32, bf16, fp16, got 'fp8'"),
         ("pretrain.batch_size=0", "batch_size = 0; it must be above 0"),
         ("pretrain.warmup=0.9", "warmup + decay = 1.4"),
-        ("pretrain.resume=perhaps", "pretrain.resume: expected true or false"),
+        ("pretrain.resume=perhaps", "expected true or false"),
         ("clean.valid=2", "valid = 2.0"),
         ("tokenizer.vocab_size=20", "vocab_size = 20"),
-        ("pretrain.micro_batch=some", "pretrain.micro_batch: expected a whole number or 'auto'"),
+        ("pretrain.micro_batch=some", "expected a whole number or 'auto'"),
+        ("clean.inputs=[{file: a.csv}]", "unknown field clean.inputs[0].file"),
+        ("pretrain.seed.deep=3", "seed is not a section of fields"),
     ],
 )
 def test_mistakes_are_told_in_one_line(flag: str, said: str) -> None:
     with pytest.raises(UserError) as caught:
-        recipe(flag)
+        recipe("pretrain.seed=3", f"--{flag}", "finetune.seed=3")
+    assert str(caught.value).startswith(f"{flag}: ")
     assert said in str(caught.value)
-    assert DEMO in str(caught.value)
+    assert DEMO not in str(caught.value)  # the file is in order
     assert "\n" not in str(caught.value)
+
+
+def test_a_mistake_of_the_file_is_the_files(tmp_path: Path) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text("clean: {sed: 1}\npretrain: {epochs: 1, warmup: 0.4}\n", encoding="utf-8")
+    with pytest.raises(UserError) as caught:
+        from_command_line([str(path), "clean.seed=3"])
+    assert str(caught.value) == f"{path}: unknown field clean.sed; did you mean clean.seed?"
+    path.write_text("pretrain: {epochs: 1, warmup: 0.4}\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"^pretrain.decay=0.7: pretrain: warmup \+ decay = 1.1"):
+        from_command_line([str(path), "pretrain.lr=1", "pretrain.decay=0.7"])
 
 
 def test_two_horizons_are_one_too_many(tmp_path: Path) -> None:
@@ -112,7 +127,27 @@ def test_other_words_of_train() -> None:
         rewrite(["trian"])
 
 
+def test_every_program_reads_the_same_spellings() -> None:
+    assert recipe("--pretrain.lr", "1e-4", "--workspace", "runs/x").pretrain.lr == 1e-4
+    assert from_command_line(["--config", DEMO, "--tokenizer.coverage", ".99"])[1] == ["tokenizer.coverage=.99"]
+    assert from_command_line([f"--config={DEMO}"])[0] == DEMO
+    assert from_command_line([f"config={DEMO}"])[0] == DEMO
+    assert plain_words(["--until", "pack", "--until=pack"], ["until"]) == ["until=pack", "until=pack"]
+    assert plain_words(["train", "--help", "x.yaml"]) == ["train", "--help", "x.yaml"]
+    with pytest.raises(UserError, match=r"--pretrain\.lr: give its value"):
+        recipe("--pretrain.lr")
+    with pytest.raises(UserError, match="--pretrian: not understood"):
+        recipe("--pretrian", "3")
+
+
 def test_what_looks_like_a_field() -> None:
     assert is_flag("--clean.inputs=a=b.csv")
     assert not is_flag("configs/a=b.yaml")
     assert not is_flag("train")
+
+
+def test_a_resolved_recipe_makes_the_same_again(tmp_path: Path) -> None:
+    given = recipe("pretrain.max_steps=7", "model.hidden_size=96")
+    path = tmp_path / "again.yaml"
+    path.write_text(yaml.safe_dump(given.resolved(), allow_unicode=True), encoding="utf-8")
+    assert from_command_line([str(path)])[2] == given

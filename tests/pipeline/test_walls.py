@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.commands import ROOT, TINY, run
+
 STAGES = sorted(p.name for p in (ROOT / "pipeline").iterdir() if (p / "__init__.py").is_file())
 OURS = {"pipeline", "model", "utils", "train", "cli_demo", "tests", "bench"}
 
@@ -25,6 +26,11 @@ def imports(path: Path) -> Iterator[str]:
             base = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
             name = ".".join(filter(None, [base, node.module or ""]))
             yield from [name, *(f"{name}.{alias.name}" for alias in node.names)]
+
+
+def known_to_all(path: Path) -> set[str]:
+    """The packages of others that a file imports."""
+    return {name.split(".")[0] for name in imports(path)} - OURS - set(sys.stdlib_module_names)
 
 
 def files(folder: str) -> list[Path]:
@@ -47,6 +53,12 @@ def test_utils_knows_nobody(path: Path) -> None:
 @pytest.mark.parametrize("path", files("model"), ids=str)
 def test_model_knows_only_itself(path: Path) -> None:
     assert all(name.split(".")[0] == "model" for name in known_by(path))
+    assert known_to_all(path) <= {"torch", "transformers", "safetensors"}  # the last comes with transformers
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "pipeline").glob("*.py")), ids=str)
+def test_what_runs_the_stages_knows_nothing_above_it(path: Path) -> None:
+    assert {name.split(".")[0] for name in known_by(path)} <= {"pipeline", "model", "utils"}
 
 
 @pytest.mark.parametrize("path", files("model/gpt"), ids=str)
@@ -74,3 +86,23 @@ def test_no_torch_before_training(module: str) -> None:
     code = f"import sys, {module}; print(*[m for m in ('torch', 'transformers', 'datasets') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+CHEAP_STAGES = """
+import sys
+from pipeline.clean.__main__ import clean
+from pipeline.pack.__main__ import pack
+from pipeline.recipe import from_command_line
+from pipeline.tokenizer.__main__ import tokenizer
+recipe = from_command_line(sys.argv[1:])[2]
+assert clean(recipe) and tokenizer(recipe) and pack(recipe)
+print(*{"torch", "transformers", "datasets"} & set(sys.modules))
+"""
+
+
+def test_no_torch_while_the_cheap_stages_work(tmp_path: Path) -> None:
+    """In one process, for a pool's workers would import out of sight."""
+    workspace = f"workspace={tmp_path / 'w'}"
+    said = run([sys.executable, "-c", CHEAP_STAGES, TINY, workspace, "clean.workers=1", "pack.workers=1"])
+    assert (tmp_path / "w" / "pack" / "manifest.json").is_file()
+    assert said.splitlines()[-1] == ""

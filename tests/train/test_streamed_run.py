@@ -1,0 +1,45 @@
+"""Pretraining from a stream, with the real command: lanes resume exactly, and two processes see what one sees."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.commands import losses, train
+
+STEPS = "pretrain.max_steps=12"
+
+
+@pytest.fixture
+def fields(tmp_path: Path) -> list[str]:
+    path = tmp_path / "texts.jsonl"
+    with path.open("w", encoding="utf-8") as file:
+        for i in range(400):
+            text = f"第{i}篇：" + "春眠不觉晓，处处闻啼鸟。" * (1 + i % 7)
+            file.write(json.dumps({"text": text}, ensure_ascii=False) + "\n")
+    return [f"pretrain.stream={path}", STEPS, "pretrain.keep=9"]
+
+
+def test_a_streamed_run_resumes_exactly(workspace: Path, fields: list[str], tmp_path: Path) -> None:
+    train("single", workspace, *fields)
+    whole = losses(workspace)
+    assert len(whole) == 12
+    assert whole[-1] < whole[0]
+    killed = shutil.copytree(workspace, tmp_path / "killed")
+    shutil.rmtree(killed / "pretrain" / "checkpoints" / "step-12")
+    (killed / "pretrain" / "manifest.json").unlink()
+    assert "going on from step 6" in train("single", killed, *fields)
+    assert losses(killed) == whole
+    two = shutil.copytree(killed, tmp_path / "two")
+    shutil.rmtree(two / "pretrain" / "checkpoints" / "step-12")
+    (two / "pretrain" / "manifest.json").unlink()
+    train("ddp", two, *fields)
+    assert losses(two) == pytest.approx(whole, rel=1e-4)
+
+
+def test_a_stream_needs_a_horizon_in_steps(workspace: Path, fields: list[str]) -> None:
+    said = train("single", workspace, fields[0], "pretrain.epochs=2", code=2)
+    assert "max_steps" in said
