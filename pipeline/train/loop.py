@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from pipeline.train.hardware import memory_gb
 from pipeline.train.log import Log
 from pipeline.train.objectives.base import Batch, Objective
 from pipeline.train.schedules import learning_rate
-from utils.console import Stopped, UserError
+from utils.console import Stopped, UserError, tell
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,21 @@ def train(run: Run, state: State, stop_signal: Callable[[], int]) -> State:
         if state.step % config.save_every == 0 or state.step in (state.decay_start, run.total) or asked:
             saved = run.save(state)
         if asked:
-            what = f"saved step {state.step}" if saved else f"stopped at step {state.step}, which was not saved"
-            raise Stopped(f"{what} of {run.total}; the same command goes on", stop_signal() or 15)
+            raise Stopped(stopped(state, run.total, saved), stop_signal() or signal.SIGTERM)
     return state
+
+
+def stopped(state: State, total: int, saved: bool) -> str:
+    """What a person who stopped a run wants to know."""
+    if saved:
+        return tell(
+            f"saved step {state.step} of {total}; the same command goes on",
+            f"已保存第 {state.step} 步（共 {total} 步）；再次运行同一命令即可继续",
+        )
+    return tell(
+        f"stopped at step {state.step} of {total}, which was not saved; the same command goes on from the one before",
+        f"停在第 {state.step} 步（共 {total} 步），未能保存；再次运行同一命令将从上一个检查点继续",
+    )
 
 
 def step(run: Run, batches: list[Rows], count: float, lr: float) -> StepResult:

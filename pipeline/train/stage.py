@@ -33,6 +33,7 @@ from pipeline.train.publish import publish, published_step
 from pipeline.train.schedules import decay_start, warm_up
 from utils.codec import Codec
 from utils.console import UserError, say, tell, warn
+from utils.published import opened
 from utils.stage import MANIFEST, Json, lock, manifest, whole, write_json, write_manifest
 
 TOKENS_AT_ONCE = {"cpu": 8_192, "cuda": 32_768}
@@ -60,7 +61,6 @@ class Task:
 
 def run(task: Task) -> bool:
     """Train, or go on training, or find that there is nothing to do (False)."""
-    guards.die_with_launcher()
     now = describe(task)
     found = lineage.changes(task.output, now)
     replaced = task.overwrite and task.output.exists() and (bool(found) or not task.config.resume)
@@ -189,7 +189,7 @@ def _claim(task: Task, state: State, now: Json) -> None:
 def new_model(task: Task, codec: Codec) -> PreTrainedModel:
     """The model before its first step: random by the seed, or the one that a finetune begins with."""
     try:
-        model = architectures.load(task.init, torch.float32) if task.init else _random_model(task, codec)
+        model = _known_model(task.init) if task.init else _random_model(task, codec)
     except ValueError as error:
         raise UserError(str(error)) from None
     room = model.config.max_position_embeddings
@@ -201,6 +201,11 @@ def new_model(task: Task, codec: Codec) -> PreTrainedModel:
     if task.config.gradient_checkpointing:
         model.gradient_checkpointing_enable()
     return model
+
+
+def _known_model(folder: Path) -> PreTrainedModel:
+    """The weights a finetune begins with."""
+    return opened(folder, lambda place: architectures.load(place, torch.float32))
 
 
 def _random_model(task: Task, codec: Codec) -> PreTrainedModel:
