@@ -116,7 +116,7 @@ def read_exam(path: Path) -> list[Question]:
         raise UserError(f"evaluate.exams: {path} not found; correct the path, or take it out of the list") from None
     except IsADirectoryError:
         raise UserError(f"evaluate.exams: {path} is a folder; name the CSV files in it") from None
-    rows = csv.DictReader(io.StringIO(_decoded(raw, path), newline=""))
+    rows = csv.DictReader(io.StringIO(_decoded(raw, path), newline=""), strict=True)
     try:
         names = [name.strip() for name in rows.fieldnames or []]
         missing = [name for name in ("question", "answer") if name not in names]
