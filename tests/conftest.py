@@ -12,6 +12,7 @@ import pytest
 import sentencepiece
 
 from tests.commands import TINY, run, train
+from tests.readmes import READMES, left_out
 from utils.chat import MARKS
 from utils.codec import SPM, Codec
 from utils.stage import write_manifest
@@ -135,3 +136,11 @@ def runs(packed: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[st
         return made[key]
 
     return make
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Commands of the READMEs that no test runs: never silent."""
+    terminalreporter.section("commands of the READMEs that are not run")
+    for readme in READMES:
+        for line in left_out(readme):
+            terminalreporter.write_line(line)
