@@ -13,8 +13,15 @@ from __future__ import annotations
 
 import sys
 
-from pipeline.verbs import dispatch
 from utils.console import run_program
 
+
+def main() -> None:
+    """Hand the words over; imported here, so that a Ctrl-C in the first second finds its handler."""
+    from pipeline.verbs import dispatch
+
+    dispatch(sys.argv[1:])
+
+
 if __name__ == "__main__":
-    run_program(lambda: dispatch(sys.argv[1:]))
+    run_program(main)

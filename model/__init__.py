@@ -5,6 +5,7 @@ folder saved here loads without remote code. The import costs what transformers'
 five seconds on a slow core), and next to nothing after them.
 """
 
+import json
 import types
 import typing
 from dataclasses import fields as dataclass_fields
@@ -63,28 +64,52 @@ def build(config: PreTrainedConfig) -> PreTrainedModel:
 
 
 def load(folder: str | Path, dtype: torch.dtype | None = None) -> PreTrainedModel:
-    """The model saved in a folder, by our own classes; its saved precision unless `dtype` says otherwise."""
+    """The model saved in a folder, by our own classes; its saved precision unless `dtype` says otherwise.
+
+    Code that lies in the folder never runs: transformers would ask whether it may, and take a line from a pipe for yes.
+    """
     folder = Path(folder)
     if not (folder / "config.json").is_file():
         raise ValueError(f"{folder} holds no config.json: give a saved model's folder, as runs/demo/pretrain/model")
     if not any(folder.glob("*.safetensors")):
         raise ValueError(f"{folder} has a config.json but no *.safetensors: the weights are missing, copy them again")
-    config = AutoConfig.from_pretrained(folder)
+    _refuse_unknown_type(folder / "config.json")
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     if config.model_type == "qwen3":  # the same tensors under the same names
         config = YayaGPTConfig.from_qwen3(config)
-    if not isinstance(config, tuple(FAMILIES.values())):
-        families = _listed([family.model_type for family in FAMILIES.values()])
-        raise ValueError(f"{folder / 'config.json'} says model_type {config.model_type!r}; there are {families}, qwen3")
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            folder, config=config, dtype=dtype or "auto", output_loading_info=True
+            folder,
+            config=config,
+            dtype=dtype or "auto",
+            trust_remote_code=False,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,  # refused below, in one line
+            output_loading_info=True,
         )
     except SafetensorError as error:
         raise ValueError(f"{folder} holds a broken *.safetensors ({error}): copy the weights again") from error
     model, notes = loaded
     if notes["missing_keys"]:  # transformers would only warn, and speak with random weights
         raise ValueError(f"{folder} lacks weights, {min(notes['missing_keys'])} among them: copy the weights again")
+    others = [str(name) for name in notes["unexpected_keys"]] + [str(name[0]) for name in notes["mismatched_keys"]]
+    if others:
+        raise ValueError(
+            f"{folder / 'config.json'} does not describe the weights beside it, {min(others)} among them: "
+            "copy config.json and the weights again"
+        )
     return model
+
+
+def _refuse_unknown_type(path: Path) -> None:
+    """Read as JSON, before transformers looks for code that would understand another type."""
+    try:
+        kind = json.loads(path.read_text(encoding="utf-8"))["model_type"]
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{path} is damaged: no JSON with a model_type; copy the model folder again") from None
+    known = [*(family.model_type for family in FAMILIES.values()), "qwen3"]
+    if kind not in known:
+        raise ValueError(f"{path} says model_type {kind!r}; there are {_listed(known)}: give a model of one of them")
 
 
 def matrix_parameters(model: PreTrainedModel) -> int:

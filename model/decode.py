@@ -47,11 +47,11 @@ class Sampling:
     def __post_init__(self) -> None:
         for name, kind, holds, wanted in (
             ("max_new_tokens", int, lambda value: value >= 1, "a whole number from 1"),
-            ("temperature", int | float, lambda value: value >= 0, "a number from 0 (0 = greedy)"),
+            ("temperature", int | float, lambda value: 0 <= value < torch.inf, "a number from 0 (0 = greedy)"),
             ("top_k", int, lambda value: value >= 0, "a whole number from 0 (0 = all)"),
             ("top_p", int | float, lambda value: 0 < value <= 1, "a number above 0 and up to 1 (1 = all)"),
-            ("repetition_penalty", int | float, lambda value: value > 0, "a number above 0 (1 = off)"),
-            ("seed", int | None, lambda value: True, "a whole number or null"),
+            ("repetition_penalty", int | float, lambda value: 0 < value < torch.inf, "a number above 0 (1 = off)"),
+            ("seed", int | None, lambda value: value is None or 0 <= value < 1 << 63, "null or from 0, below 2**63"),
         ):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, kind) or not holds(value):
@@ -72,7 +72,7 @@ def reply(
     is told how many prompts are done.
     """
     rooms = _rooms(model, prompts, sampling)
-    uniforms_PT = _uniforms(sampling, len(prompts), model.device)
+    uniforms_PT = _uniforms(model, sampling, len(prompts))
     by_length = sorted(range(len(prompts)), key=lambda place: len(prompts[place]))  # little padding a batch
     replies: list[list[int]] = [[] for _ in prompts]
     for start in range(0, len(prompts), ROWS):
@@ -92,7 +92,7 @@ def stream(
 ) -> Iterator[int]:
     """The same reply, one token at a time as it is made."""
     rooms = _rooms(model, [prompt], sampling)
-    uniforms_RT = _uniforms(sampling, 1, model.device)
+    uniforms_RT = _uniforms(model, sampling, 1)
     for spoken in _decode(model, [prompt], rooms, stop, 0, sampling, uniforms_RT):
         yield from (token for _, token in spoken)
 
@@ -189,7 +189,7 @@ def _rooms(model: PreTrainedModel, prompts: Sequence[Sequence[int]], sampling: S
     ]
 
 
-def _uniforms(sampling: Sampling, prompts: int, device: torch.device) -> torch.Tensor | None:
+def _uniforms(model: PreTrainedModel, sampling: Sampling, prompts: int) -> torch.Tensor | None:
     """A random number for each prompt and step, drawn ahead: no batching changes a reply. None if greedy."""
     if sampling.temperature == 0:
         return None
@@ -198,7 +198,8 @@ def _uniforms(sampling: Sampling, prompts: int, device: torch.device) -> torch.T
         generator.seed()
     else:
         generator.manual_seed(sampling.seed)
-    return torch.rand(prompts, sampling.max_new_tokens, generator=generator).to(device)
+    limit = getattr(model.config, "max_position_embeddings", None) or sampling.max_new_tokens
+    return torch.rand(prompts, min(sampling.max_new_tokens, limit), generator=generator).to(model.device)
 
 
 def _left_padded(prompts: Sequence[Sequence[int]], pad: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:

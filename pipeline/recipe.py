@@ -43,6 +43,10 @@ class Recipe:
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     launch: LaunchConfig = field(default_factory=LaunchConfig)
 
+    def __post_init__(self) -> None:
+        if not self.workspace.strip():
+            raise ValueError("workspace is empty; name a folder")
+
     def folder(self, stage: str) -> Path:
         """Where a stage leaves its output."""
         return Path(self.workspace) / stage

@@ -29,7 +29,7 @@ def run_recipe(path: str, flags: Sequence[str], recipe: Recipe, until: str = STA
     wanted = STAGES[: STAGES.index(until) + 1]
     if not recipe.overwrite:
         _refuse_changes(recipe, TRAINING, _stale_stages(recipe))
-    if manifest(recipe.folder("clean")) is None:
+    if manifest(recipe.folder("pretrain")) is None:
         _check_model(recipe)  # before hours of cleaning
     for stage in wanted:
         began = time.monotonic()
@@ -191,10 +191,11 @@ def _stale_stages(recipe: Recipe) -> dict[str, str]:
     found = {}
     for stage in ("clean", "tokenizer", "pack"):
         folder = recipe.folder(stage)
-        known = manifest(folder)
-        if known is None:
-            continue
-        reasons = why_stale(folder, _settled(stage, recipe), _inputs_of(stage, recipe))
+        inputs = _inputs_of(stage, recipe)
+        before = () if stage == "clean" else inputs.values()
+        if any(manifest(one) is None for one in (folder, *before)):
+            continue  # made again in any case; whether that changes anything shows then
+        reasons = why_stale(folder, _settled(stage, recipe), inputs)
         if reasons:
             found[stage] = "; ".join(reasons[:3])
     return found

@@ -69,6 +69,15 @@ TAUGHT = {
 """What `taught_model` answers, by heart."""
 
 
+def tokenizer_of_another_size(path: Path) -> bytes:
+    """A tokenizer's file with a few pieces fewer."""
+    from sentencepiece import sentencepiece_model_pb2
+
+    proto = sentencepiece_model_pb2.ModelProto.FromString(path.read_bytes())
+    del proto.pieces[-5:]
+    return proto.SerializeToString()  # type: ignore[no-any-return]
+
+
 @pytest.fixture(scope="session")
 def taught_model(tiny_tokenizer: Path, codec: Codec, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder as training publishes it, of a model that knows TAUGHT: a few seconds of one core."""

@@ -34,8 +34,12 @@ class Codec:
         try:
             self.spm.Load(str(path))
         except RuntimeError:
-            raise UserError(f"{path}: damaged; delete {folder} and run the tokenizer stage again") from None
+            beside_weights = (folder / "config.json").is_file()  # a trained model's folder: not one to delete
+            mend = f"copy {SPM} again" if beside_weights else f"delete {folder} and run the tokenizer stage again"
+            raise UserError(f"{path}: damaged; {mend}") from None
         self.vocab_size: int = self.spm.GetPieceSize()
+        if self.vocab_size <= max(MARK_IDS.values()):
+            raise UserError(f"{path}: only {self.vocab_size} pieces; not a Yaya tokenizer")
         for mark, number in MARK_IDS.items():
             if self.spm.IdToPiece(number) != mark:
                 raise UserError(

@@ -9,6 +9,7 @@ everywhere, so that a search finds them. Only rank 0 of a launch speaks, unless 
 from __future__ import annotations
 
 import errno
+import io
 import os
 import signal
 import sys
@@ -89,12 +90,22 @@ def run_program(main: Callable[[], None]) -> NoReturn:
     # Threads that wait by spinning slow each other down where cores are shared: products of a small model ran
     # ten times slower beside one other process. Has to be said before torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    _make_streams_bearable()
     code = _exit_code(main)
     note = os.environ.get(EXIT_FILE)
     if note and code:
         _note_exit_code(note, code)
     sys.stdout.flush()
     sys.exit(code)
+
+
+def _make_streams_bearable() -> None:
+    """A closed stdout swallows what is said; one that is not UTF-8 shows what it cannot say as escapes."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  (stays open as long as we do)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _exit_code(main: Callable[[], None]) -> int:

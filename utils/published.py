@@ -7,6 +7,7 @@ What is missing or damaged is told in one line, before anything heavy is loaded 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -46,7 +47,7 @@ def check(folder: Path) -> None:
         mend = f"did you mean {inner}?" if inner else "give --model the folder of a trained model"
         raise UserError(f"{folder}: no config.json, so not a model folder; {mend}")
     kind = _model_type(folder / "config.json")
-    if not kind.startswith("yaya_"):
+    if not re.fullmatch("yaya_[a-z0-9_]+", kind):  # which of them there are, the loader knows
         raise UserError(
             f"{folder}: a model of type {kind!r}; for now only models that Yaya trained (yaya_…) are understood"
         )
@@ -69,13 +70,28 @@ def opened(folder: Path, load: Callable[[Path], M]) -> M:
     from transformers.utils import logging  # here: what only looks at a folder does not pay for it
 
     logging.disable_progress_bar()  # reading a small file is no news
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.CRITICAL)  # what its report of a bad file says is told below, in one line
     try:
         return load(folder)
     except (ValueError, OSError, RuntimeError, SafetensorError) as error:  # what the libraries say of a bad file
         why = str(error).strip().splitlines()
+        if isinstance(error, ValueError) and len(why) == 1 and why[0].startswith(str(folder)):
+            raise UserError(why[0]) from None  # the loader itself, naming the mend
         raise UserError(
             f"{folder}: cannot be opened ({why[0] if why else type(error).__name__}); copy it again"
         ) from None
+    finally:
+        logging.set_verbosity(before)
+
+
+def same_vocabulary(folder: Path, tokenizer: int, model: int) -> None:
+    """Refuse a tokenizer that counts other pieces than the weights were trained on."""
+    if tokenizer != model:
+        raise UserError(
+            f"{folder / SPM}: {tokenizer} pieces, and the model has {model}: the tokenizer of another model; "
+            f"copy the {SPM} it was trained with there"
+        )
 
 
 def training(folder: Path) -> Json:

@@ -25,6 +25,8 @@ from utils.console import UserError
 
 T = TypeVar("T")
 
+_TOO_DEEP = "not valid YAML (nested too deeply); take out brackets"
+
 
 def read_recipe(path: str, flags: Sequence[str], sections: type[T]) -> T:
     """The recipe at `path` with `section.key=value` flags laid over it, as the class `sections`."""
@@ -79,6 +81,10 @@ def _read_yaml(text: str) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}: " if mark else ""
         raise UserError(f"{where}not valid YAML ({getattr(error, 'problem', error)}); mend that line") from None
+    except RecursionError:
+        raise UserError(_TOO_DEEP) from None
+    except ValueError as error:  # a date of a 13th month
+        raise UserError(f"not valid YAML ({error}); mend that value") from None
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -112,14 +118,24 @@ def _lay_over(values: dict[str, Any], flag: str, sections: type) -> None:
         if last in rivals:  # a flag takes the place of the recipe's choice among fields that exclude each other
             for rival in rivals:
                 place.pop(rival, None)
-    place[last] = text if wanted is str else _from_text(text)
+    place[last] = text if _is_literal(wanted, text) else _from_text(text)
+
+
+def _is_literal(kind: Any, text: str) -> bool:
+    """Is a flag's value one text as it stands? A file's name may hold what means something to YAML (`my #1.csv`)."""
+    if typing.get_origin(kind) is list:
+        inner = typing.get_args(kind)[0]
+        return bool(text) and not text.startswith(("[", "{")) and (inner is str or hasattr(inner, "SHORT"))
+    return kind is str
 
 
 def _from_text(text: str) -> Any:
     """A flag's value, read as YAML would (`[a, b]`, `true`, `1e-3`); what YAML cannot read is text."""
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError:
+    except RecursionError:
+        raise UserError(_TOO_DEEP) from None
+    except (yaml.YAMLError, ValueError):
         return text
 
 
@@ -133,6 +149,8 @@ def field_types(cls: Any) -> dict[str, Any]:
 
 def parse(cls: type[T], values: Any, name: str) -> T:
     """A mapping as the dataclass `cls`; `name` is the section, for what an error says."""
+    if values is None:  # `clean:` with nothing below it
+        values = {}
     if not isinstance(values, Mapping):
         raise UserError(f"{name or 'the recipe'} must be a section of fields, got {values!r}")
     hints = {f.name: field_types(cls)[f.name] for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
@@ -149,12 +167,22 @@ def parse(cls: type[T], values: Any, name: str) -> T:
             raise UserError(f"unknown field {label}{nearest(str(key), hints, f'{name}.' if name else '')}")
     if rest:
         known[rest] = others
+    _refuse_missing(cls, known, name)
     try:
         return cls(**known)
     except UserError:
         raise
     except ValueError as error:
         raise UserError(f"{name}: {error}") from None
+
+
+def _refuse_missing(cls: type, known: Mapping[str, Any], name: str) -> None:
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+        missing = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if missing and field.name not in known:
+            label = f"{name}.{field.name}" if name else field.name
+            what = field_comments(cls).get(field.name, "its value").rstrip(".")
+            raise UserError(f"{label}: missing; give {what[:1].lower()}{what[1:]}")
 
 
 def nearest(key: str, names: Iterable[str], prefix: str = "") -> str:
@@ -178,7 +206,7 @@ def convert(kind: Any, value: Any, label: str) -> Any:
         raise UserError(f"{label}: expected one of {', '.join(map(str, choices))}, got {value!r}")
     if origin is list:
         inner = typing.get_args(kind)[0]
-        items = value if isinstance(value, list) else [value]
+        items = value if isinstance(value, list) else [] if value is None else [value]
         return [convert(inner, item, f"{label}[{i}]") for i, item in enumerate(items)]
     if origin is dict:
         if not isinstance(value, dict):

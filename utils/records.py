@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from utils.console import UserError, disk_is_full
 from utils.stage import whole
 
 SPLITS = ("train", "valid", "test")
@@ -60,19 +62,34 @@ def record_shards(clean: Path, split: str) -> dict[str, list[Path]]:
 
 def read_records(path: Path, columns: Sequence[str] | None = None) -> Iterator[Record]:
     """A shard's records, a row group at a time."""
-    file = pq.ParquetFile(path)
-    for batch in file.iter_batches(batch_size=4096, columns=list(columns) if columns else None):
-        yield from batch.to_pylist()
+    with _damage_told(path):
+        file = pq.ParquetFile(path)
+        for batch in file.iter_batches(batch_size=4096, columns=list(columns) if columns else None):
+            yield from batch.to_pylist()
 
 
 def kinds_in(clean: Path, split: str = "train") -> dict[str, int]:
     """How many records of each kind a split holds."""
     counts: dict[str, int] = {}
     for path in _all(record_shards(clean, split)):
-        for batch in pq.ParquetFile(path).iter_batches(columns=["kind"]):
-            for pair in batch.column("kind").value_counts().to_pylist():
-                counts[pair["values"]] = counts.get(pair["values"], 0) + pair["counts"]
+        with _damage_told(path):
+            for batch in pq.ParquetFile(path).iter_batches(columns=["kind"]):
+                for pair in batch.column("kind").value_counts().to_pylist():
+                    counts[pair["values"]] = counts.get(pair["values"], 0) + pair["counts"]
     return counts
+
+
+@contextmanager
+def _damage_told(path: Path) -> Iterator[None]:
+    """A shard that is there and cannot be read was damaged after it was written: one line instead of a traceback."""
+    try:
+        yield
+    except (FileNotFoundError, PermissionError, MemoryError):
+        raise
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        if disk_is_full(error):
+            raise
+        raise UserError(f"{path}: damaged; delete the clean folder and run again") from None
 
 
 def _all(shards: dict[str, list[Path]]) -> Iterable[Path]:

@@ -64,10 +64,13 @@ def write_json(path: Path, value: Any) -> None:
         draft.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
-def read_json(path: Path) -> Json:
-    """A JSON file that this project wrote; a damaged one is named."""
+def read_json(path: Path, *keys: str) -> Json:
+    """A JSON object that this project wrote, with these keys at least; a damaged one is named."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(value, dict) or not set(keys) <= value.keys():
+            raise ValueError("not what was written there")
+        return value
     except ValueError as error:
         raise UserError(f"{path}: damaged ({error}); restore it, or move {path.parent} away and run again") from None
 
@@ -95,7 +98,7 @@ def fingerprint(path: Path) -> Json:
 def unchanged(path: Path, known: Json) -> bool:
     """Is this input what it was? By size and time first; its content is read only if those differ."""
     if "identity" in known:
-        return path.is_dir() and identity(path) == known["identity"]
+        return manifest(path) is not None and identity(path) == known["identity"]
     if not path.is_file():
         return False
     stat = path.stat()
@@ -107,7 +110,7 @@ def unchanged(path: Path, known: Json) -> bool:
 def manifest(folder: Path) -> Json | None:
     """The manifest of a complete folder, or None."""
     path = folder / MANIFEST
-    return read_json(path) if path.is_file() else None
+    return read_json(path, "config", "inputs", "counters", "files") if path.is_file() else None
 
 
 def identity(folder: Path) -> str:
@@ -187,11 +190,16 @@ def why_stale(folder: Path, config: Json, inputs: Mapping[str, Path]) -> list[st
             reasons.append(f"{name} is a new input")
         elif not unchanged(inputs[name], known["inputs"][name]):
             reasons.append(f"{name} changed")
-    for name, entry in known["files"].items():
-        path = folder / name
-        if not path.is_file() or path.stat().st_size != entry["size"]:
-            reasons.append(f"{path} is missing or damaged")
-    return reasons
+    return reasons + [f"{folder / name} is missing or damaged" for name in damaged_files(folder, known)]
+
+
+def damaged_files(folder: Path, known: Json) -> list[str]:
+    """Files that a manifest names and that are not there, or not of that size."""
+
+    def whole_there(name: str, size: int) -> bool:
+        return (folder / name).is_file() and (folder / name).stat().st_size == size
+
+    return [name for name, entry in known["files"].items() if not whole_there(name, entry["size"])]
 
 
 def build(
@@ -258,7 +266,12 @@ def put_in_place(building: Path, output: Path) -> None:
 @contextmanager
 def lock(folder: Path) -> Iterator[None]:
     """One writer a folder: a second one is told the first one's pid. A killed writer's lock dies with it."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError, FileNotFoundError):
+        raise UserError(f"{folder.parent}: cannot be a folder; choose another workspace=") from None
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: a file stands where a folder belongs; move it, or choose another workspace=")
     path = folder.with_name(f".{folder.name}.lock")
     with path.open("a+", encoding="ascii") as file:
         if os.name == "posix":

@@ -1,4 +1,4 @@
-"""Which encoding a text file has: UTF-8 (with or without BOM), UTF-16 with BOM, or the GB18030 that Excel writes.
+"""Which encoding a text file has: UTF-8 (BOM or not), UTF-16 or UTF-32 with BOM, or the GB18030 that Excel writes.
 
 A file is opened as text with `open_text`; bytes that its encoding does not know come out as lone surrogates, so
 that one bad line can be put aside (`has_bad_bytes`) without losing the file.
@@ -11,9 +11,17 @@ import re
 from pathlib import Path
 from typing import TextIO
 
+from utils.console import UserError, well_formed
+
 _BLOCK = 1 << 18
 _BAD = re.compile("[\udc80-\udcff]")
-_BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+_BOMS = (  # UTF-32's before UTF-16's, whose beginning one of them shares
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 
 
 def detect_encoding(path: Path) -> str:
@@ -23,9 +31,16 @@ def detect_encoding(path: Path) -> str:
         for mark, name in _BOMS:
             if block.startswith(mark):
                 return name
+        if _is_no_text(block):
+            raise UserError(f"{well_formed(str(path))}: looks like UTF-16 or binary; save it as UTF-8")
         while block.isascii() and len(block) == _BLOCK:
             block = file.read(_BLOCK)
     return encoding_of(block)
+
+
+def _is_no_text(block: bytes) -> bool:
+    """NUL bytes, and not just a stray one in UTF-8 text: cleaning takes that out."""
+    return b"\0" in block and (block.count(0) * 1000 > len(block) or _broken(block, "utf-8") > 0.1)
 
 
 def encoding_of(block: bytes) -> str:

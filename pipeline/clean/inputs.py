@@ -11,7 +11,7 @@ from pathlib import Path
 from pipeline.clean.config import Input
 from pipeline.clean.protocol import Sample
 from pipeline.clean.readers import choose
-from utils.console import UserError
+from utils.console import UserError, well_formed
 
 READABLE = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet", ".txt", ".text")
 """What is taken from a folder; a file that is named itself may be called anything."""
@@ -41,6 +41,8 @@ def expand(inputs: Sequence[Input]) -> list[Raw]:
     for one in inputs:
         for path, source in files_of(one):
             name = path.as_posix()
+            if well_formed(name) != name:
+                raise UserError(f"clean.inputs: {well_formed(name)}: the file's name is not UTF-8; rename it")
             if name in found and found[name][1:] != (one, source) and one.reader != found[name][1].reader:
                 raise UserError(f"clean.inputs: {name} is named twice, with two readers; name it once")
             found.setdefault(name, (path, one, source))
@@ -65,13 +67,17 @@ def files_of(one: Input) -> list[tuple[Path, str]]:
             p for p in path.rglob("*") if p.is_file() and p.suffix.lower() in READABLE and not _hidden(p, path)
         )
         if not files:
-            raise UserError(f"clean.inputs: {one.path}: no file in this folder can be read ({', '.join(READABLE)})")
+            raise UserError(
+                f"clean.inputs: {well_formed(one.path)}: no file in this folder can be read ({', '.join(READABLE)})"
+            )
         return [(file, sanitise(one.source or path.resolve().name)) for file in files]
     files = (
         [path] if path.exists() else sorted(Path(p) for p in glob.glob(str(path), recursive=True) if Path(p).is_file())
     )
     if not files:
-        raise UserError(f"clean.inputs: {one.path}: nothing there; correct the path (it counts from {Path.cwd()})")
+        raise UserError(
+            f"clean.inputs: {well_formed(one.path)}: nothing there; correct the path (it counts from {Path.cwd()})"
+        )
     return [(file, sanitise(one.source or file.stem)) for file in files]
 
 

@@ -46,7 +46,5 @@ def describe(sample: Sample) -> str:
         return "damaged JSON, or JSON whose records are not objects"
     with sample.path.open("rb") as file:
         head = file.read(4096)
-    if b"\0" in head and sample.encoding != "utf-16":
-        return "a binary file"
     line = head.decode(sample.encoding, "replace").strip().split("\n")[0][:60]
     return f"{sample.encoding} text that begins with {line!r}"

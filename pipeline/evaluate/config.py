@@ -20,3 +20,12 @@ class EvaluateConfig:
 
     max_new_tokens: int = 200
     """A reply ends here at the latest."""
+
+    def __post_init__(self) -> None:
+        if self.recall < 0:
+            raise ValueError(f"recall = {self.recall}; give a number of records, or 0 to ask none")
+        if not 1 <= self.max_new_tokens < 1 << 31:
+            raise ValueError(f"max_new_tokens = {self.max_new_tokens}; a reply needs room for one token at least")
+        for place, question in enumerate(self.ask):
+            if not question.strip():
+                raise ValueError(f"ask[{place}] is empty; write a question there, or take it out of the list")

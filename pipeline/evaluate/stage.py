@@ -25,16 +25,30 @@ from pipeline.evaluate.scores import Reply, by_source, score
 from utils.chat import conversation
 from utils.codec import Codec
 from utils.console import UserError, progress, say, tell
-from utils.published import check, is_base, model_of, opened, weights
-from utils.stage import Json, build, read_json, whole, write_json
+from utils.published import check, is_base, is_whole, model_of, opened, same_vocabulary, weights
+from utils.stage import MANIFEST, Json, build, read_json, whole, write_json
 
 
 def run_workspace(config: EvaluateConfig, workspace: Path) -> bool:
     """Evaluate a workspace's model into `evaluate/`; True if there was something to do."""
+    _refuse_half_finetuned(workspace / "finetune")
     model = model_of(workspace)
     if model is None:
         raise UserError(f"{workspace}: no trained model there; run train.py train, then train.py finetune")
     return run(config, model, workspace / "clean", workspace / "evaluate", workspace)
+
+
+def _refuse_half_finetuned(output: Path) -> None:
+    """A finetune that was begun and left no whole model: the pretrained one would be graded in its name."""
+    begun = (output / MANIFEST).is_file() or any(output.glob("checkpoints/*"))
+    if not begun or is_whole(output / "model"):
+        return
+    if (output / "model" / "config.json").is_file():
+        check(output / "model")  # names the missing file
+    raise UserError(
+        f"{output / 'model'}: no config.json, though the finetune was begun; run train.py finetune again, which "
+        f"goes on, or move {output} away to evaluate the pretrained model"
+    )
 
 
 def run(config: EvaluateConfig, model: Path, clean: Path, output: Path, workspace: Path | None = None) -> bool:
@@ -118,6 +132,7 @@ def _ask(config: EvaluateConfig, folder: Path, questions: Sequence[Question], ba
 
     codec = Codec(folder)
     net: Any = opened(folder, families.load)
+    same_vocabulary(folder, codec.vocab_size, net.config.vocab_size)
     prompts = [_prompt(codec, question, base) for question in questions]
     limit = (
         net.config.max_position_embeddings

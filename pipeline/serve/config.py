@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
+
+from utils.console import UserError
+
+MOST_THREADS = 4096
 
 
 @dataclass(frozen=True)
@@ -42,3 +47,17 @@ class ChatConfig:
 
     threads: int = 0
     """On a CPU; 0 chooses by the model's size."""
+
+    def __post_init__(self) -> None:
+        for name, kind, holds, wanted in (
+            ("temperature", int | float, lambda value: 0 <= value < math.inf, "a number from 0 (0 = the likeliest)"),
+            ("top_p", int | float, lambda value: 0 < value <= 1, "a number above 0 and up to 1 (1 = all)"),
+            ("top_k", int, lambda value: value >= 0, "a whole number from 0 (0 = all)"),
+            ("repetition_penalty", int | float, lambda value: 0 < value < math.inf, "a number above 0 (1 = off)"),
+            ("max_new_tokens", int, lambda value: value >= 1, "a whole number from 1"),
+            ("seed", int | None, lambda value: value is None or 0 <= value < 1 << 63, "from 0, below 2**63"),
+            ("threads", int, lambda value: 0 <= value <= MOST_THREADS, f"from 0 (by size) to {MOST_THREADS}"),
+        ):
+            value = getattr(self, name)
+            if not isinstance(value, kind) or not holds(value):
+                raise UserError(f"--{name}={value} must be {wanted}")

@@ -22,7 +22,7 @@ from pipeline.serve.config import ChatConfig
 from utils.chat import Message, conversation
 from utils.codec import Codec
 from utils.console import UserError, tell, warn, well_formed
-from utils.published import check, is_base, opened
+from utils.published import check, is_base, opened, same_vocabulary
 
 SMALL = 100_000_000
 """Below so many parameters one thread answers as fast as two (3 M: 262 and 282 tokens/s, 64 M: 46 and 46, measured on
@@ -55,6 +55,7 @@ class Session:
         device = device_of(config.device)
         codec = Codec(folder)
         model = opened(folder, families.load).eval()
+        same_vocabulary(folder, codec.vocab_size, model.config.vocab_size)
         if device == "cpu":
             torch.set_num_threads(config.threads or threads_for(sum(p.numel() for p in model.parameters())))
         return cls(model.to(device), codec, sampling, is_base(folder), config.system, notice)  # type: ignore[arg-type]

@@ -9,6 +9,10 @@ Verb = Literal["pretrain", "finetune"]
 """What a run learns, and the folder of its workspace."""
 
 
+MOST = 2**53
+"""Beyond this no number of a recipe is meant."""
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """The architecture: its family, and the family's own config names, as in its config.json."""
@@ -21,6 +25,10 @@ class ModelConfig:
     fields: dict[str, Any] = field(default_factory=dict)
     """A field of the family's config.json: hidden_size, num_hidden_layers, num_attention_heads, …"""
 
+    def __post_init__(self) -> None:
+        if "vocab_size" in self.fields:
+            raise ValueError("vocab_size: the tokenizer decides it; give tokenizer.vocab_size")
+
 
 @dataclass(frozen=True)
 class LaunchConfig:
@@ -31,6 +39,10 @@ class LaunchConfig:
 
     engine: Literal["auto", "single", "ddp", "zero1", "zero2", "zero3"] = "auto"
     """Who keeps several processes together; auto: single for one process, ddp for more."""
+
+    def __post_init__(self) -> None:
+        if self.num_processes < 0:
+            raise ValueError(f"num_processes = {self.num_processes}; give 0 for every GPU, or a number")
 
 
 @dataclass(frozen=True)
@@ -130,8 +142,11 @@ class TrainConfig:
         if len(given) != 1:
             raise ValueError(f"give exactly one of max_steps, max_tokens, epochs; got {', '.join(given) or 'none'}")
         for name in ("batch_size", "seq_len", given[0], "lr", "save_every", "keep"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} = {getattr(self, name)}; it must be above 0")
+            if not 0 < getattr(self, name) < MOST:
+                raise ValueError(f"{name} = {getattr(self, name)}; it must be above 0 and of this world")
+        for name in ("clip", "eval_every", "warmup", "decay", "min_lr", "weight_decay", "seed"):
+            if not 0 <= getattr(self, name) < MOST:
+                raise ValueError(f"{name} = {getattr(self, name)}; it must be 0 or above, and of this world")
         if self.micro_batch != "auto" and self.micro_batch <= 0:
             raise ValueError(f"micro_batch = {self.micro_batch}; give a number above 0, or auto")
         if self.warmup + self.decay > 1:

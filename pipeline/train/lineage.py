@@ -29,7 +29,20 @@ def settled(verb: str, config: TrainConfig, model: ModelConfig) -> Json:
 def read_from(verb: str, tokenizer: Path, pack: Path | None, init: Path | None) -> Json:
     """The identities of what a run reads: the tokenizer, its own shards, and the weights that it begins with."""
     inputs = {"tokenizer": _identity(tokenizer, ""), "pack": _identity(pack, f"{verb}/") if pack else None}
-    return inputs | {"init": hash_file(init / "model.safetensors") if init else None}
+    return inputs | {"init": _weights(init) if init else None}
+
+
+def _weights(init: Path) -> str:
+    """The hash of the weights to begin with, which must be what was finished there."""
+    path = init / "model.safetensors"
+    if not path.is_file():
+        raise UserError(f"{path}: not there; `python -m pipeline` trains it, or writes it again from its checkpoint")
+    found = hash_file(path)
+    known = manifest(init.parent)
+    entry = known["files"].get("model/model.safetensors") if known else None
+    if entry and entry["hash"] != found:
+        raise UserError(f"{path}: damaged; delete it, and `python -m pipeline` writes it again from its checkpoint")
+    return found
 
 
 def _identity(folder: Path, prefix: str) -> str:
@@ -49,7 +62,7 @@ def check_shards(pack: Path, tokenizer: Path) -> None:
 def known_run(output: Path) -> Json | None:
     """What an earlier run in this folder recorded, or None."""
     path = output / RUN
-    return read_json(path) if path.is_file() else None
+    return read_json(path, "recipe", "inputs") if path.is_file() else None
 
 
 def changes(output: Path, now: Json) -> list[str]:

@@ -44,6 +44,7 @@ def publish(model: PreTrainedModel, masters: Tensors, codec: Codec, training: Js
 
 
 def published_step(folder: Path) -> int:
-    """The step of the model that lies there; -1 if there is none."""
-    path = folder / "training.json"
-    return int(read_json(path)["step"]) if path.is_file() else -1
+    """The step of the model that lies there; -1 if there is none, or not all of it."""
+    if not all((folder / name).is_file() for name in ("training.json", "model.safetensors", *TOKENIZER_FILES)):
+        return -1
+    return int(read_json(folder / "training.json")["step"])

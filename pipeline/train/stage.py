@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shutil
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,7 +35,7 @@ from pipeline.train.schedules import decay_start, warm_up
 from utils.codec import Codec
 from utils.console import UserError, say, tell, warn
 from utils.published import opened
-from utils.stage import MANIFEST, Json, lock, manifest, whole, write_json, write_manifest
+from utils.stage import MANIFEST, Json, damaged_files, lock, manifest, whole, write_json, write_manifest
 
 TOKENS_AT_ONCE = {"cpu": 8_192, "cuda": 32_768}
 """What micro_batch=auto works on at once, by device."""
@@ -97,9 +98,9 @@ def describe(task: Task) -> Json:
 def finished(task: Task) -> bool:
     """Is there a complete model of exactly this horizon?"""
     known = manifest(task.output)
-    if known is None or known["counters"]["horizon"] != horizon(task.config):
+    if known is None or known["counters"].get("horizon") != horizon(task.config):
         return False
-    return all((task.output / name).is_file() for name in known["files"])
+    return not damaged_files(task.output, known)
 
 
 def horizon(config: TrainConfig) -> Json:
@@ -178,7 +179,10 @@ def _open_data(task: Task, codec: Codec, engine: Engine) -> tuple[Feed, dict[str
 
 
 def _claim(task: Task, state: State, now: Json) -> None:
-    """From here on the folder is this run's: what it leaves out of an earlier one goes."""
+    """From here on the folder is this run's: what it leaves out of an earlier one goes, and a damaged model."""
+    known = manifest(task.output)
+    if known and damaged_files(task.output, known):
+        shutil.rmtree(task.output / "model", ignore_errors=True)  # written again from the last checkpoint
     (task.output / MANIFEST).unlink(missing_ok=True)  # until it is finished again
     checkpoints.forget_beyond(task.output, state.step)
     write_json(task.output / lineage.RUN, now)

@@ -21,7 +21,7 @@ from pipeline.clean.merge import cuts, rescued, split_of
 from pipeline.clean.stage import run
 from pipeline.clean.task import Task, clean_file
 from utils.console import UserError
-from utils.records import SCHEMA, SPLITS, Record, read_records, record_shards
+from utils.records import SCHEMA, SPLITS, Record, kinds_in, read_records, record_shards
 from utils.stage import manifest, read_json
 
 HEADERS = [("question", "answer"), ("input_text", "target_text"), ("问题", "回答")]
@@ -317,8 +317,23 @@ def test_zero_byte_parquet_is_named(tmp_path: Path) -> None:
     (tmp_path / "b.parquet").write_bytes(b"PAR1 and nothing more")
     with pytest.raises(UserError, match=r"empty corpus.*a\.parquet"):
         run(CleanConfig(inputs=[Input(str(tmp_path / "a.parquet"))]), tmp_path / "clean")
-    with pytest.raises(UserError, match=r"b\.parquet, record 0: damaged parquet"):
+    with pytest.raises(UserError, match=r"b\.parquet: truncated or no parquet"):
         run(CleanConfig(inputs=[Input(str(tmp_path / "b.parquet"))]), tmp_path / "clean")
+
+
+def test_a_damaged_shard_is_named(tmp_path: Path) -> None:
+    run(CleanConfig(inputs=[Input(str(write_csv(tmp_path / "my.csv", 50)))], valid=0), tmp_path / "clean")
+    (shard,) = record_shards(tmp_path / "clean", "train")["my"]
+    file = pq.ParquetFile(shard)
+    assert kinds_in(tmp_path / "clean") == {"chat": 50}
+    whole = shard.read_bytes()
+    kind = file.metadata.row_group(0).column(2)
+    at = min(kind.data_page_offset, kind.dictionary_page_offset or kind.data_page_offset)
+    for data in (whole[:-9], whole[:at] + b"\xff" * 40 + whole[at + 40 :]):
+        shard.write_bytes(data)
+        for reading in (lambda: kinds_in(tmp_path / "clean"), lambda: list(read_records(shard))):
+            with pytest.raises(UserError, match=r"\.parquet: damaged; delete the clean folder and run again"):
+                reading()
 
 
 def command(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from pipeline.clean.protocol import Found, Item, Sample, Unreadable
 from pipeline.clean.readers import choose, readers
 from utils.console import UserError
 
-ENCODINGS = ["utf-8", "utf-8-sig", "gb18030", "utf-16"]
+ENCODINGS = ["utf-8", "utf-8-sig", "gb18030", "utf-16", "utf-32"]
 
 
 def read(path: Path, reader: str = "auto", **config: Any) -> list[Item]:
@@ -283,9 +284,21 @@ def test_damaged_parquet(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"text": ["文"] * 1000}), path)
     path.write_bytes(path.read_bytes()[:-30])
-    (item,) = read(path)
-    assert isinstance(item, Unreadable)
-    assert "damaged parquet" in item.reason
+    with pytest.raises(UserError, match=r"a\.parquet: truncated or no parquet; copy it again"):
+        read(path)
+
+
+def test_rows_of_a_damaged_row_group_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": [f"文{n}" for n in range(30)]}), path, row_group_size=10, use_dictionary=False)
+    start = pq.ParquetFile(path).metadata.row_group(1).column(0).data_page_offset
+    data = bytearray(path.read_bytes())
+    data[start : start + 40] = b"\xff" * 40
+    path.write_bytes(data)
+    items = read(path)
+    assert [item.text for item in items if isinstance(item, Found)] == [f"文{n}" for n in (*range(10), *range(20, 30))]
+    assert len(bad(items)) == 10
+    assert "damaged parquet" in bad(items)[0].reason
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
@@ -324,7 +337,6 @@ def test_unknown_files_are_described(tmp_path: Path) -> None:
             '[{"conversations": [], "chosen": {}, "rejected": {}}]',
             "JSON with keys conversations, chosen, rejected",
         ),
-        ("a.bin", "\0\1\2", "a binary file"),
         ("a.md", "# 标题", "utf-8 text that begins with '# 标题'"),
         ("b.json", "[1, 2", "damaged JSON, or JSON whose records are not objects"),
     ]:
@@ -332,6 +344,32 @@ def test_unknown_files_are_described(tmp_path: Path) -> None:
             choose(Sample(write(tmp_path / name, text)), "auto")
         assert looks in str(told.value)
         assert "alpaca: JSON list" in str(told.value)
+
+
+@pytest.mark.parametrize("content", [b"\0\1\2", "问,答\n你好,好\n".encode("utf-16-le"), "q,a\n".encode("utf-16-be")])
+def test_what_holds_nul_bytes_is_no_text(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.csv").write_bytes(content)
+    with pytest.raises(UserError, match=r"a\.csv: looks like UTF-16 or binary; save it as UTF-8"):
+        choose(Sample(tmp_path / "a.csv"), "auto")
+
+
+def test_a_stray_nul_byte_is_no_reason(tmp_path: Path) -> None:
+    assert detect_encoding(write(tmp_path / "a.txt", "你好，\0世界。" + "很长的一段。" * 100)) == "utf-8"
+
+
+def test_a_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    name = os.fsencode(tmp_path) + b"/\xce\xca.csv"
+    try:
+        Path(os.fsdecode(name)).write_text("q,a\n1,2\n", encoding="utf-8")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    for typed in (str(tmp_path), os.fsdecode(name), f"{tmp_path}/*.csv"):
+        with pytest.raises(UserError, match="name is not UTF-8; rename it") as told:
+            expand([Input(typed)])
+        str(told.value).encode()
+    with pytest.raises(UserError, match="nothing there") as told:
+        expand([Input(os.fsdecode(name + b".gz"))])
+    str(told.value).encode()
 
 
 def test_a_reader_can_be_named(tmp_path: Path) -> None:

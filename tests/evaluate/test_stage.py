@@ -14,7 +14,7 @@ import pytest
 from pipeline.evaluate.config import EvaluateConfig
 from pipeline.evaluate.report import duration
 from pipeline.evaluate.stage import run, run_workspace, show
-from tests.conftest import TAUGHT
+from tests.conftest import TAUGHT, tokenizer_of_another_size
 from tests.evaluate.test_questions import chat, pair, turn
 from utils.console import UserError
 from utils.records import write_records
@@ -174,3 +174,31 @@ def test_times_read_well() -> None:
         "1 h 00 min",
         "25 h 00 min",
     ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "word"),
+    [({"recall": -1}, "recall = -1"), ({"max_new_tokens": 0}, "max_new_tokens = 0"), ({"ask": ["a", " "]}, "ask[1]")],
+)
+def test_settings_out_of_bounds_are_named(fields: dict[str, object], word: str) -> None:
+    with pytest.raises(ValueError) as told:
+        EvaluateConfig(**fields)  # type: ignore[arg-type]
+    assert word in str(told.value)
+
+
+def test_a_half_finetuned_workspace_is_not_graded_by_its_pretrained_model(workspace: Path, exam: Path) -> None:
+    shutil.copytree(workspace / "finetune" / "model", workspace / "pretrain" / "model")
+    (workspace / "finetune" / "checkpoints" / "step-1").mkdir(parents=True)
+    (workspace / "finetune" / "model" / "spm.model").unlink()
+    with pytest.raises(UserError, match=r"finetune.model: no tokenizer"):
+        run_workspace(config(exam), workspace)
+    shutil.rmtree(workspace / "finetune" / "model")
+    with pytest.raises(UserError, match="finetune was begun"):
+        run_workspace(config(exam), workspace)
+
+
+def test_a_tokenizer_of_another_model_is_named(workspace: Path, exam: Path) -> None:
+    other = tokenizer_of_another_size(workspace / "finetune" / "model" / "spm.model")
+    (workspace / "finetune" / "model" / "spm.model").write_bytes(other)
+    with pytest.raises(UserError, match=r"spm\.model: .* pieces, and the model has"):
+        run_workspace(config(exam), workspace)

@@ -128,6 +128,8 @@ def test_limits_are_told(tiny):
         ({"top_p": 1.1}, "top_p"),
         ({"repetition_penalty": 0}, "repetition_penalty"),
         ({"seed": True}, "seed"),
+        ({"seed": 1 << 63}, "seed"),
+        ({"temperature": float("inf")}, "temperature"),
     ],
 )
 def test_wrong_sampling_is_told(fields, name):

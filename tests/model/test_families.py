@@ -174,3 +174,31 @@ def test_the_cost_of_a_token(tiny):
 def test_registration_is_the_import():
     config = families.family_config("gpt", {"vocab_size": 50, "hidden_size": 32, "num_hidden_layers": 1})
     assert isinstance(AutoModelForCausalLM.from_config(config), YayaGPTForCausalLM)
+
+
+@pytest.mark.parametrize("kind", ["yaya_lstm", "yaya_gpt", None])
+def test_code_in_a_folder_never_runs(tiny, tmp_path, monkeypatch, kind):
+    """transformers would ask whether it may, and a line of standard input would be its yes."""
+    folder, ran = tmp_path / "saved", tmp_path / "ran"
+    tiny().save_pretrained(folder)
+    for file in folder.glob("*.py"):
+        file.write_text(f"open({str(ran)!r}, 'w').close()\n" + file.read_text())
+    saved = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(saved | {"model_type": kind}))
+    monkeypatch.setattr("builtins.input", lambda *words: "y")
+    if kind == "yaya_gpt":
+        assert isinstance(families.load(folder), YayaGPTForCausalLM)
+    else:
+        with pytest.raises(ValueError, match=f"model_type {kind!r}; there are qwen3, yaya_gpt"):
+            families.load(folder)
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize("fields", [{"num_hidden_layers": 2}, {"intermediate_size": 64}])
+def test_a_config_of_other_weights_is_told(tiny, tmp_path, fields):
+    tiny().save_pretrained(tmp_path)
+    saved = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(saved | fields))
+    with pytest.raises(ValueError, match=r"config\.json does not describe the weights beside it") as told:
+        families.load(tmp_path)
+    assert "\n" not in str(told.value)

@@ -135,3 +135,20 @@ def test_ctrl_c_in_a_cheap_stage(tmp_path: Path, stage: str) -> None:
 
 def metrics_absent(workspace: Path) -> bool:
     return not (workspace / "pretrain").exists()
+
+
+@pytest.mark.parametrize("flag", ["pretrain.lr=nan", "pretrain.lr=inf", "pretrain.clip=-1", "pretrain.batch_size=1e30",
+                                  "model.vocab_size=10", "workspace=", "launch.num_processes=-1"])  # fmt: skip
+def test_numbers_of_another_world(flag: str) -> None:
+    line = one_line(run([*PIPELINE, TINY, flag], code=2))
+    assert flag.partition("=")[0].rpartition(".")[2] in line
+
+
+def test_a_workspace_that_cannot_be_one(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x", encoding="utf-8")
+    assert "workspace=" in one_line(run([*PIPELINE, TINY, f"workspace={tmp_path / 'file'}"], code=2))
+
+
+def test_a_terminal_that_is_not_utf8(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "pipeline.clean", TINY, f"workspace={tmp_path / 'w'}"]
+    run(words, PYTHONIOENCODING="ascii", LC_ALL="zh_CN.UTF-8")

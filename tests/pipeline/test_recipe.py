@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pipeline.clean.config import CleanConfig
 from pipeline.recipe import Recipe, from_command_line, plain_words, recipe_help
 from pipeline.verbs import rewrite
 from utils.console import UserError
@@ -48,6 +49,9 @@ def test_a_flag_of_the_horizon_takes_the_recipes_place() -> None:
         ("tokenizer.vocab_size=20", "vocab_size = 20"),
         ("pretrain.micro_batch=some", "expected a whole number or 'auto'"),
         ("clean.inputs=[{file: a.csv}]", "unknown field clean.inputs[0].file"),
+        ("clean.inputs=[{}]", "clean.inputs[0].path: missing; give a file, a folder or a glob"),
+        ("clean.inputs=[a.csv, {source: s}]", "clean.inputs[1].path: missing"),
+        ("clean.inputs=" + "[" * 5000, "not valid YAML (nested too deeply)"),
         ("pretrain.seed.deep=3", "seed is not a section of fields"),
     ],
 )
@@ -82,6 +86,8 @@ def test_two_horizons_are_one_too_many(tmp_path: Path) -> None:
     ("content", "said"),
     [
         (b"clean: [unclosed", "not valid YAML"),
+        (b"clean: " + b"[" * 5000, "not valid YAML (nested too deeply)"),
+        (b"clean: {seed: 2024-13-45}", "not valid YAML (month must be in 1..12"),
         (b"- a\n- b\n", "mapping of sections"),
         (b"clean: 3\n", "clean"),
         ("clean: {seed: 1}  # 注释\n".encode("gb18030"), "not UTF-8"),
@@ -93,6 +99,23 @@ def test_broken_recipes_are_named(tmp_path: Path, content: bytes, said: str) -> 
     with pytest.raises(UserError, match=r"broken\.yaml") as caught:
         from_command_line([str(path)])
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["my #1.csv", "a: b.csv", "a, b.csv", "2024-13-45", "1", "null", "*.csv", "[zh] a.csv"]
+)
+def test_a_path_is_taken_as_it_stands(name: str) -> None:
+    assert [one.path for one in recipe(f"clean.inputs={name}").clean.inputs] == [name]
+    assert recipe(f"evaluate.ask={name}").evaluate.ask == [name]
+
+
+def test_what_is_left_empty_is_empty(tmp_path: Path) -> None:
+    path = tmp_path / "empty.yaml"
+    path.write_text("clean:\n", encoding="utf-8")
+    assert from_command_line([str(path)])[2].clean == CleanConfig()
+    path.write_text("clean:\n  inputs:\n", encoding="utf-8")
+    assert from_command_line([str(path)])[2].clean.inputs == []
+    assert recipe("clean.inputs=").clean.inputs == []
 
 
 def test_a_recipe_that_is_not_there() -> None:

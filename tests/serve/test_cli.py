@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -15,6 +16,7 @@ import pytest
 import cli_demo
 from tests.conftest import TAUGHT
 from utils.codec import SPM, Codec
+from utils.console import UserError
 
 ROOT = Path(__file__).parents[2]
 ENV = os.environ | {"OMP_NUM_THREADS": "1", "LC_ALL": "C.UTF-8", "LANG": "en_US.UTF-8", "RANK": "0"}
@@ -215,3 +217,22 @@ def test_ctrl_c_ends_a_script_with_130(talkative_model: Path) -> None:
     _, told = child.communicate(timeout=60)
     assert child.returncode == 130
     assert b"Traceback" not in told
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["threads=-1", "threads=99999999999", f"seed={1 << 63}", "seed=-1", "top_p=nan", "temperature=inf"],
+)
+def test_numbers_out_of_bounds_are_told(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["cli_demo.py", f"--{word}"])
+    with pytest.raises(UserError, match=f"--{word.partition('=')[0]}=.* must be"):
+        cli_demo.main()
+
+
+def test_code_in_a_model_folder_never_runs(taught_model: Path, tmp_path: Path) -> None:
+    folder, ran = shutil.copytree(taught_model, tmp_path / "model"), tmp_path / "ran"
+    auto_map = {"AutoConfig": "configuration_other.OtherConfig", "AutoModelForCausalLM": "configuration_other.Other"}
+    (folder / "config.json").write_text(json.dumps({"model_type": "yaya_lstm", "auto_map": auto_map}))
+    (folder / "configuration_other.py").write_text(f"open({str(ran)!r}, 'w').close()\n")
+    one_line(run("--model", str(folder), stdin=b"y\ny\n"), "'yaya_lstm'", "yaya_gpt")
+    assert not ran.exists()

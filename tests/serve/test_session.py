@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ import model as families
 from model.decode import Sampling
 from pipeline.serve.config import ChatConfig
 from pipeline.serve.session import Session, device_of, sampling_of
-from tests.conftest import TAUGHT
+from tests.conftest import TAUGHT, tokenizer_of_another_size
 from utils.chat import conversation
 from utils.codec import Codec
 from utils.console import UserError, is_chinese
@@ -162,3 +163,37 @@ def test_notices_follow_the_locale(opened: Opened, monkeypatch: pytest.MonkeyPat
     session, told = opened(max_new_tokens=2)
     "".join(session.say("今天" * 1000))
     assert "词元" in told[0]
+
+
+def test_a_tokenizer_of_another_model_is_named(taught_model: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(taught_model, tmp_path / "model")
+    (folder / "spm.model").write_bytes(tokenizer_of_another_size(taught_model / "spm.model"))
+    with pytest.raises(UserError, match=r"spm\.model: .* pieces, and the model has"):
+        Session.open(folder, ChatConfig())
+
+
+def test_a_damaged_tokenizer_does_not_cost_the_model(taught_model: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(taught_model, tmp_path / "model")
+    (folder / "spm.model").write_bytes(b"x" * 400)
+    with pytest.raises(UserError, match=r"copy spm\.model again") as told:
+        Session.open(folder, ChatConfig())
+    assert "delete" not in str(told.value)
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "{"])
+def test_a_damaged_training_json_is_named(text: str, taught_model: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(taught_model, tmp_path / "model")
+    (folder / "training.json").write_text(text)
+    with pytest.raises(UserError, match=r"training\.json: damaged"):
+        Session.open(folder, ChatConfig())
+
+
+def test_a_config_of_other_weights_is_told_in_one_line(
+    taught_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(taught_model, tmp_path / "model")
+    saved = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(saved | {"num_hidden_layers": 1}))
+    with pytest.raises(UserError, match=r"config\.json does not describe"):
+        Session.open(folder, ChatConfig())
+    assert capfd.readouterr() == ("", "")

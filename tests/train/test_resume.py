@@ -204,3 +204,37 @@ def test_the_golden_curve(runs: Runs) -> None:
     """Twenty losses of a tiny run. They move with the maths, which must be meant, and with the bundled corpus."""
     golden = json.loads((Path(__file__).parent / "golden.json").read_text())
     assert losses(runs("single"))[:20] == pytest.approx(golden, rel=1e-4)
+
+
+def test_a_damaged_model_is_written_again_from_its_checkpoint(runs: Runs, tmp_path: Path) -> None:
+    workspace = shutil.copytree(runs("single"), tmp_path / "model")
+    model = workspace / "pretrain" / "model"
+    weights = (model / "model.safetensors").read_bytes()
+    (model / "model.safetensors").write_bytes(weights[:-100])
+    train("single", workspace)
+    assert (model / "model.safetensors").read_bytes() == weights
+    (model / "spm.model").unlink()
+    train("single", workspace)
+    assert (model / "spm.model").is_file()
+    (model / "model.safetensors").write_bytes(weights[:20000] + b"\xff" * 4 + weights[20004:])
+    said = train("single", workspace, verb="finetune", code=2)
+    assert "model.safetensors: damaged" in said
+
+
+def test_a_lost_manifest_of_an_earlier_stage_is_made_again(runs: Runs, tmp_path: Path) -> None:
+    workspace = shutil.copytree(runs("single"), tmp_path / "lost")
+    (workspace / "clean" / "manifest.json").unlink()
+    run([sys.executable, "-m", "pipeline", TINY, f"workspace={workspace}", "--until=pretrain"])
+    assert (workspace / "clean" / "manifest.json").is_file()
+    assert losses(workspace) == losses(runs("single"))
+
+
+@pytest.mark.parametrize(
+    "name", ["clean/manifest.json", "pack/manifest.json", "pretrain/run.json", "pretrain/manifest.json"]
+)
+def test_records_of_the_wrong_shape_are_named(runs: Runs, tmp_path: Path, name: str) -> None:
+    workspace = shutil.copytree(runs("single"), tmp_path / "shape")
+    (workspace / name).write_text("{}", encoding="utf-8")
+    said = run([sys.executable, "-m", "pipeline", TINY, f"workspace={workspace}", "--until=pretrain"], code=2)
+    assert "Traceback" not in said
+    assert f"{name}: damaged" in said

@@ -54,9 +54,10 @@ def test_a_damaged_config_is_named(folder: Path, text: str) -> None:
     refuse(folder, "config.json", "damaged")
 
 
-def test_another_architecture_is_named(folder: Path) -> None:
-    (folder / "config.json").write_text('{"model_type": "qwen2"}')
-    refuse(folder, "'qwen2'", "Yaya")
+@pytest.mark.parametrize("kind", ["qwen2", "yaya_", "yaya_../x", None])
+def test_another_architecture_is_named(folder: Path, kind: str | None) -> None:
+    (folder / "config.json").write_text(json.dumps({"model_type": kind}))
+    refuse(folder, f"'{kind}'", "Yaya")
 
 
 def test_the_finetuned_model_speaks_for_its_workspace(folder: Path, tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,7 +13,7 @@ from pipeline.clean.columns import find, understood
 from pipeline.clean.config import CleanConfig
 from pipeline.clean.protocol import Item, Sample, Unreadable
 from pipeline.clean.turns import LISTS, conversation
-from utils.console import UserError
+from utils.console import UserError, well_formed
 
 ABOUT = "parquet with columns question/answer, prompt/response, instruction/output, text, conversations …"
 
@@ -22,17 +24,41 @@ def sniff(sample: Sample) -> bool:
 
 
 def read(sample: Sample, config: CleanConfig) -> Iterator[Item]:
-    """A row a record. A damaged file is one unreadable record, for what is behind the damage is unknown."""
+    """A row a record. Behind damage in a row group each of its rows is an unreadable record; the next goes on."""
+    file = _opened(sample.path)
+    names = file.schema_arrow.names
+    columns = find(names)
+    dialogues = next((name for name in LISTS if name in names), None)
+    if columns is None and dialogues is None:
+        known = f"{understood()}, {', '.join(LISTS)}"
+        raise UserError(f"{sample.path}: columns {', '.join(names)}; understood are {known}; rename them")
+    for row in _rows(file, sample.path.name):
+        if isinstance(row, Unreadable):
+            yield row
+        else:
+            yield conversation(row) if dialogues else columns.item(row)  # type: ignore[union-attr]
+
+
+def _opened(path: Path) -> pq.ParquetFile:
+    """What a file holds stands at its end: without that nothing of it can be read, nor how much was lost."""
     try:
-        file = pq.ParquetFile(sample.path)
-        names = file.schema_arrow.names
-        columns = find(names)
-        dialogues = next((name for name in LISTS if name in names), None)
-        if columns is None and dialogues is None:
-            known = f"{understood()}, {', '.join(LISTS)}"
-            raise UserError(f"{sample.path}: columns {', '.join(names)}; understood are {known}; rename them")
-        for batch in file.iter_batches(batch_size=1024):
-            for row in batch.to_pylist():
-                yield conversation(row) if dialogues else columns.item(row)  # type: ignore[union-attr]
-    except (pa.ArrowException, OSError) as error:
-        yield Unreadable(f"damaged parquet: {error}", sample.path.name)
+        return pq.ParquetFile(path)
+    except (PermissionError, FileNotFoundError):
+        raise
+    except (pa.ArrowException, OSError):
+        raise UserError(
+            f"{well_formed(str(path))}: truncated or no parquet; copy it again, or take it out of clean.inputs"
+        ) from None
+
+
+def _rows(file: pq.ParquetFile, name: str) -> Iterator[dict[str, Any] | Unreadable]:
+    for group in range(file.num_row_groups):
+        left = file.metadata.row_group(group).num_rows
+        try:
+            for batch in file.iter_batches(batch_size=1024, row_groups=[group]):
+                rows = batch.to_pylist()
+                left -= len(rows)
+                yield from rows
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            for _ in range(left):
+                yield Unreadable(f"damaged parquet: {error}", name)
