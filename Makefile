@@ -14,7 +14,7 @@ demo: $(READY)
 	$(BIN)/python -m pipeline configs/demo.yaml
 
 test: $(READY_DEV)
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --durations 15
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder --durations 15
 
 test-slow: $(READY_DEV)
 	$(BIN)/python -m pytest -m slow
