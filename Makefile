@@ -1,4 +1,4 @@
-# make demo · make test · make test-slow · make bench · make lint: each sets up .venv by itself.
+# make demo · make test · make test-slow · make bench · make lint: each sets up .venv by itself. make clean removes it.
 # PIP_INDEX_URL and HF_ENDPOINT are honoured by every step. Another interpreter: make PYTHON=/path/to/python3.11 demo
 
 PYTHON ?= python3.11

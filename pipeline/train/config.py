@@ -130,7 +130,7 @@ class TrainConfig:
     """Go on from the newest checkpoint; false refuses if there is one."""
 
     wandb: str = "yaya"
-    """Project at wandb, used only if a key or WANDB_MODE is set."""
+    """Project at wandb, used only if a key, a login or WANDB_MODE is there; WANDB_MODE=disabled turns it off."""
 
     @property
     def streamed(self) -> bool:
