@@ -1,4 +1,7 @@
-"""`python -m pipeline [RECIPE.yaml] [section.key=value …] [--until=STAGE]`: a recipe's stages, in order. Without a recipe: configs/demo.yaml."""
+"""`python -m pipeline [RECIPE.yaml] [section.key=value …] [--until=STAGE]`: a recipe's stages, in order.
+
+Without a recipe: configs/demo.yaml.
+"""
 
 from __future__ import annotations
 
