@@ -18,7 +18,7 @@ from pipeline.recipe import Recipe
 from pipeline.train import guards, lineage
 from pipeline.train.config import Verb
 from utils.console import UserError, say, tell, warn
-from utils.stage import MANIFEST, Json, manifest, why_stale
+from utils.stage import MANIFEST, Json, config_json, manifest, why_stale
 
 STAGES = ("clean", "tokenizer", "pack", "pretrain", "finetune", "evaluate")
 TRAINING: tuple[Verb, ...] = ("pretrain", "finetune")
@@ -195,16 +195,10 @@ def _stale_stages(recipe: Recipe) -> dict[str, str]:
         before = () if stage == "clean" else inputs.values()
         if any(manifest(one) is None for one in (folder, *before)):
             continue  # made again in any case; whether that changes anything shows then
-        reasons = why_stale(folder, _settled(stage, recipe), inputs)
+        reasons = why_stale(folder, config_json(getattr(recipe, stage)), inputs)
         if reasons:
             found[stage] = "; ".join(reasons[:3])
     return found
-
-
-def _settled(stage: str, recipe: Recipe) -> dict[str, object]:
-    from utils.stage import config_json
-
-    return config_json(getattr(recipe, stage))
 
 
 def _inputs_of(stage: str, recipe: Recipe) -> dict[str, Path]:
@@ -221,8 +215,8 @@ def _refuse_changes(recipe: Recipe, verbs: Sequence[Verb], stale: dict[str, str]
     """A change that a trained model cannot follow is refused before anything is rebuilt."""
     for verb in verbs:
         folder = recipe.folder(verb)
-        if lineage.known_run(folder) is None or not (folder / "checkpoints").is_dir():
-            continue  # nothing was learned yet that a change could spoil
+        if not lineage.holds_run(folder):
+            continue
         found = _changes(recipe, verb) + [f"{recipe.folder(stage)}: {why}" for stage, why in stale.items()]
         if found:
             lineage.refuse(folder, found)

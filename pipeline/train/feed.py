@@ -22,10 +22,9 @@ from pipeline.train.config import Verb
 from pipeline.train.order import assigned, permuted, weights
 from utils.chat import END_OF_TEXT, MARK_IDS, PAD, TURN
 from utils.console import UserError
+from utils.scoring import UNTRAINED
 from utils.shards import Source, sources
 from utils.stage import Json
-
-UNTRAINED = -100
 
 
 @dataclass(frozen=True)

@@ -65,11 +65,16 @@ def known_run(output: Path) -> Json | None:
     return read_json(path, "recipe", "inputs") if path.is_file() else None
 
 
+def holds_run(output: Path) -> bool:
+    """Was anything learned here that a change could spoil?"""
+    return known_run(output) is not None and (output / "checkpoints").is_dir()
+
+
 def changes(output: Path, now: Json) -> list[str]:
     """How what is asked for differs from what an earlier run in this folder was; empty if it may go on."""
     known = known_run(output)
-    if known is None or not (output / "checkpoints").is_dir():
-        return []  # nothing was learned yet that a change could spoil
+    if known is None or not holds_run(output):
+        return []
     found = differences(known["recipe"], now["recipe"])
     if "inputs" in now:
         found += [

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from pipeline.train.config import TrainConfig
-from pipeline.train.feed import UNTRAINED, Feed, Rows
+from pipeline.train.feed import Feed, Rows
 from utils.codec import Codec
+from utils.scoring import UNTRAINED
 
 Batch = dict[str, torch.Tensor]
 
