@@ -86,6 +86,8 @@ def test_every_command_of_the_readme_runs(demo: tuple[Path, str], tree: Path) ->
             ["bash", "-c", command], cwd=tree, env=environment(tree), capture_output=True, text=True, timeout=900
         )
         assert done.returncode == 0, f"{command}\n{done.stdout[-1500:]}{done.stderr[-1500:]}"
+    own = json.loads((tree / "runs" / "mine" / "evaluate" / "report.json").read_text(encoding="utf-8"))
+    assert own["recall"]["share"] >= 0.99, "a person's own twenty dialogues are learned, too"
 
 
 def test_the_chinese_readme_shows_the_same_commands() -> None:

@@ -25,15 +25,28 @@ def run_tasks(work: Callable[[Task], Result], tasks: Sequence[Task], workers: in
     """Results in the order in which they finish; in this process if one worker is enough."""
     if workers <= 1 or len(tasks) <= 1:
         yield from map(work, tasks)
-        return
+    else:
+        yield from _spread(work, tasks, min(workers, len(tasks)), "give fewer workers=")
+
+
+def run_apart(work: Callable[[Task], Result], task: Task, mend: str) -> Result:
+    """One task in a process of its own: for long calls into C++, during which Python could not answer Ctrl-C.
+
+    `mend` says what helps if there was not enough memory.
+    """
+    (result,) = _spread(work, [task], 1, mend)
+    return result
+
+
+def _spread(work: Callable[[Task], Result], tasks: Sequence[Task], workers: int, mend: str) -> Iterator[Result]:
     context = multiprocessing.get_context("spawn")
     before = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context, initializer=_begin)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin)
     try:
         for done in as_completed([pool.submit(work, task) for task in tasks]):
             yield done.result()
     except BrokenProcessPool:
-        raise UserError("a worker process was killed, most likely for want of memory; give fewer workers=") from None
+        raise UserError(f"a worker process was killed, most likely for want of memory; {mend}") from None
     except BaseException:  # an error, Ctrl-C or a consumer that left: nobody waits for tasks half done
         for child in set(multiprocessing.active_children()) - before:
             child.terminate()

@@ -82,10 +82,10 @@ class Task:
 
 def plan(config: PackConfig, clean: Path, tokenizer: Path, folder: Path) -> list[Task]:
     """One task a clean shard, in the order of splits and names."""
-    chat = config.chat_in_pretrain
-    if not chat and not kinds_in(clean).get("text"):
+    no_text = not kinds_in(clean).get("text")
+    if no_text:
         say(tell("pack: no text records; pretrain reads the chat", "打包：没有纯文本，预训练改读对话"))
-        chat = True
+    chat = config.chat_in_pretrain or no_text
     return [
         Task(path, tokenizer, folder, split, source, chat)
         for split in SPLITS

@@ -6,6 +6,7 @@ published in the form that other tools read (`publish.py`). Alone: `python -m pi
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import sentencepiece
@@ -13,9 +14,13 @@ import sentencepiece
 from pipeline.tokenizer.config import TokenizerConfig
 from pipeline.tokenizer.publish import publish
 from pipeline.tokenizer.sample import bytes_in, drawn, lines_of, texts_of
-from pipeline.tokenizer.vocabulary import learn, load
+from pipeline.tokenizer.vocabulary import Vocabulary, learn, load
 from utils.console import UserError, progress, say, tell
 from utils.stage import Json, build, write_json
+from utils.workers import run_apart
+
+LONG = 2_000_000
+"""Characters from which on learning takes more than a moment."""
 
 MEASURED = 1_000_000
 """Characters of each source that are encoded to see how well the vocabulary fits it."""
@@ -56,7 +61,7 @@ def _make(config: TokenizerConfig, clean: Path, folder: Path) -> Json:
     if not any(sentences):
         raise UserError(f"{clean}: no text in the train split to learn a vocabulary from; give clean.inputs more")
     with progress(tell("tokenizer: learn", "词表：训练")):
-        vocabulary = learn(sentences, config)
+        vocabulary = _learned(sentences, config)
     publish(vocabulary.model, folder)
     report = {
         "asked": config.vocab_size,
@@ -67,6 +72,15 @@ def _make(config: TokenizerConfig, clean: Path, folder: Path) -> Json:
     }
     write_json(folder / "report.json", report)
     return report
+
+
+def _learned(sentences: list[str], config: TokenizerConfig) -> Vocabulary:
+    """A vocabulary; a large sample teaches it in a process of its own, so that Ctrl-C is answered meanwhile."""
+    learning = partial(learn, config=config)
+    if sum(map(len, sentences)) < LONG:
+        return learning(sentences)
+    mend = f"give tokenizer.sample_megabytes below {config.sample_megabytes}"
+    return run_apart(learning, sentences, mend)
 
 
 def fit(spm: sentencepiece.SentencePieceProcessor, texts: dict[str, list[str]]) -> dict[str, float]:

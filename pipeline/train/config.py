@@ -50,7 +50,18 @@ class TrainConfig:
     """What pretrain and finetune have in common."""
 
     GOES_ON: ClassVar[frozenset[str]] = frozenset(
-        {"max_steps", "max_tokens", "epochs", "micro_batch", "save_every", "eval_every", "keep", "resume", "wandb"}
+        {
+            "max_steps",
+            "max_tokens",
+            "epochs",
+            "min_steps",
+            "micro_batch",
+            "save_every",
+            "eval_every",
+            "keep",
+            "resume",
+            "wandb",
+        }
     )
     """A run may go on with another value of these; any other change makes it another run."""
 
@@ -77,6 +88,9 @@ class TrainConfig:
 
     epochs: int | None = None
     """… or so often through the data. Exactly one of the three."""
+
+    min_steps: int = 0
+    """Epochs are repeated until there are so many steps: 20 dialogues need more rounds than 5,000."""
 
     lr: float = 1e-3
     """Peak learning rate."""
@@ -144,7 +158,7 @@ class TrainConfig:
         for name in ("batch_size", "seq_len", given[0], "lr", "save_every", "keep"):
             if not 0 < getattr(self, name) < MOST:
                 raise ValueError(f"{name} = {getattr(self, name)}; it must be above 0 and of this world")
-        for name in ("clip", "eval_every", "warmup", "decay", "min_lr", "weight_decay", "seed"):
+        for name in ("min_steps", "clip", "eval_every", "warmup", "decay", "min_lr", "weight_decay", "seed"):
             if not 0 <= getattr(self, name) < MOST:
                 raise ValueError(f"{name} = {getattr(self, name)}; it must be 0 or above, and of this world")
         if self.micro_batch != "auto" and self.micro_batch <= 0:
@@ -175,3 +189,11 @@ class PretrainConfig(TrainConfig):
 @dataclass(frozen=True)
 class FinetuneConfig(TrainConfig):
     """Learn to answer: only the assistant's words are trained."""
+
+    blur: float = 0.0
+    """Share of a question's tokens left out or replaced, others at each reading: for answers to other words, too."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.blur < 1:
+            raise ValueError(f"blur = {self.blur}; give a share of 0 or more, below 1")

@@ -10,7 +10,7 @@ Shapes: N rows, L = seq_len, P = L + 1 tokens of a row before they become inputs
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Protocol
@@ -34,6 +34,10 @@ class Rows:
     input_ids: np.ndarray
     targets: np.ndarray
     position_ids: np.ndarray
+
+
+Reading = Callable[[Rows, int], Rows]
+"""(rows, the first one's number) → the same rows as this reading of them has them; rows are numbered by `consumed`."""
 
 
 class Feed(Protocol):
@@ -155,7 +159,17 @@ class BinnedDialogues:
 class ShardFeed:
     """Packed shards in an order drawn from the seed, sources mixed by their shares."""
 
-    def __init__(self, pack: Path, verb: Verb, seq_len: int, seed: int, mix: Mapping[str, float], cache: Path):
+    def __init__(
+        self,
+        pack: Path,
+        verb: Verb,
+        seq_len: int,
+        seed: int,
+        mix: Mapping[str, float],
+        cache: Path,
+        reading: Reading | None = None,
+    ):
+        self._reading = reading
         self.by_source = held_out(pack, verb, seq_len, cache, split="train")
         sizes = {name: len(sequences) for name, sequences in self.by_source.items()}
         if not any(sizes.values()):
@@ -187,7 +201,7 @@ class ShardFeed:
             some = self.by_source[self._names[number]].rows(index_N[these_N])
             for field in fields(Rows):
                 getattr(rows, field.name)[these_N] = getattr(some, field.name)
-        return rows
+        return self._reading(rows, consumed + lanes.start) if self._reading else rows
 
     def ids(self, consumed: int, lanes: range) -> list[tuple[str, int]]:
         source_N, index_N = self._placed(consumed, lanes)

@@ -21,19 +21,21 @@ from transformers import PreTrainedModel
 
 import model as architectures
 from pipeline.train import checkpoints, guards, lineage, report
+from pipeline.train.announce import announce
 from pipeline.train.checkpoints import State
 from pipeline.train.config import ModelConfig, TrainConfig, Verb
 from pipeline.train.engine import DTYPES, Engine, Weights, resolve_precision, start
 from pipeline.train.feed import Feed, ShardFeed, held_out
 from pipeline.train.hardware import peak_flops
 from pipeline.train.held_out import look
+from pipeline.train.horizon import horizon, steps
 from pipeline.train.log import Log
 from pipeline.train.loop import Run, train
 from pipeline.train.objectives import OBJECTIVES
 from pipeline.train.publish import publish, published_step
 from pipeline.train.schedules import decay_start, warm_up
 from utils.codec import Codec
-from utils.console import UserError, say, tell, warn
+from utils.console import UserError, say, tell
 from utils.published import opened
 from utils.stage import MANIFEST, Json, damaged_files, lock, manifest, whole, write_json, write_manifest
 
@@ -103,21 +105,6 @@ def finished(task: Task) -> bool:
     return not damaged_files(task.output, known)
 
 
-def horizon(config: TrainConfig) -> Json:
-    """How long, as the recipe says it."""
-    return {name: getattr(config, name) for name in config.ONE_OF[0] if getattr(config, name) is not None}
-
-
-def steps(config: TrainConfig, feed: Feed) -> int:
-    """How long, in steps."""
-    if config.max_steps is not None:
-        return config.max_steps
-    if config.max_tokens is not None:
-        return math.ceil(config.max_tokens / (config.batch_size * config.seq_len))
-    assert config.epochs is not None
-    return math.ceil(config.epochs * feed.sequences / config.batch_size)
-
-
 # ---------------------------------------------------------------- one run
 
 
@@ -132,7 +119,7 @@ def _train(task: Task, codec: Codec, model: PreTrainedModel, engine: Engine, now
         _claim(task, state, now)
     engine.wait()
     feed.seek(state.cursors)
-    _announce(task, engine, feed, model, state)
+    announce(task.verb, config, engine, feed, model, state)
     flops = architectures.flops_per_token(model, config.seq_len)
     engine.prepare(model, weights)
     log = Log(task.output, task.verb, config.wandb, state, total, task.recipe)
@@ -225,41 +212,6 @@ def micro_batch_of(config: TrainConfig, world: int, device: str) -> int:
     share = math.ceil(config.batch_size / world)
     wanted = TOKENS_AT_ONCE[device] // config.seq_len if config.micro_batch == "auto" else config.micro_batch
     return max(1, min(share, wanted))
-
-
-def _announce(task: Task, engine: Engine, feed: Feed, model: PreTrainedModel, state: State) -> None:
-    verb, config = task.verb, task.config
-    size = sum(p.numel() for p in model.parameters()) / 1e6
-    idle = math.ceil(config.batch_size / engine.world) * engine.world - config.batch_size
-    if idle:
-        text = f"{verb}.batch_size = {config.batch_size} / {engine.world}"
-        warn(tell(f"{text}: does not divide, {idle} idle rows a step", f"{text}：不能整除，每步空置 {idle} 行"))
-    shape = f"{config.batch_size} x {config.seq_len}"
-    where = f"{engine.name} x {engine.world}, {engine.device.type}, {engine.precision}"
-    say(
-        tell(
-            f"{verb}: {size:.1f} M parameters, {state.total} steps of {shape} tokens, {where}",
-            f"{verb}：{size:.1f} M 参数，{state.total} 步，每步 {shape} 词元，{where}",
-        )
-    )
-    if isinstance(feed, ShardFeed):
-        _tell_left_out(verb, feed)
-    if state.step:
-        say(tell(f"{verb}: going on from step {state.step}", f"{verb}：从第 {state.step} 步继续"))
-
-
-def _tell_left_out(verb: str, feed: ShardFeed) -> None:
-    """What binning cut or left out, and sources that the mix gives no share."""
-    names = {
-        "cut": tell("dialogues cut at a turn", "在轮次处切开的对话"),
-        "turns_left_out": tell("turns left out, longer than a row", "超过一行而略去的轮次"),
-        "untrained_left_out": tell("pieces left out, nothing to train", "略去的无训练内容片段"),
-    }
-    notes = [f"{text} {feed.counts[name]:,}" for name, text in names.items() if feed.counts.get(name)]
-    if feed.left_aside:
-        notes.append(tell("not in the mix: ", "未列入配比：") + ", ".join(feed.left_aside))
-    if notes:
-        say(f"{verb}: {'; '.join(notes)}")
 
 
 # ---------------------------------------------------------------- what is written

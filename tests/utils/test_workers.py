@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from utils.console import UserError
-from utils.workers import run_tasks
+from utils.workers import run_apart, run_tasks
 
 
 def square(number: int) -> tuple[int, int]:
@@ -58,6 +58,14 @@ def test_an_error_ends_the_others_at_once():
 def test_a_killed_worker_is_told():
     with pytest.raises(UserError, match="fewer workers="):
         list(run_tasks(die, [0, 1], 2))
+
+
+def test_one_task_apart():
+    value, pid = run_apart(square, 7, "ask for less")
+    assert value == 49
+    assert pid != os.getpid()
+    with pytest.raises(UserError, match="want of memory; ask for less"):
+        run_apart(die, 0, "ask for less")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kills a process as POSIX does")

@@ -1,0 +1,53 @@
+"""What a run says before its first step: its size and length, and what of the data it does not take as it is."""
+
+from __future__ import annotations
+
+import math
+
+from transformers import PreTrainedModel
+
+from pipeline.train.checkpoints import State
+from pipeline.train.config import TrainConfig, Verb
+from pipeline.train.engine import Engine
+from pipeline.train.feed import Feed, ShardFeed
+from pipeline.train.horizon import steps_of_epochs
+from utils.console import say, tell, warn
+
+
+def announce(verb: Verb, config: TrainConfig, engine: Engine, feed: Feed, model: PreTrainedModel, state: State) -> None:
+    """What is about to be trained, on what, for how long, and from where."""
+    size = sum(p.numel() for p in model.parameters()) / 1e6
+    idle = math.ceil(config.batch_size / engine.world) * engine.world - config.batch_size
+    if idle:
+        text = f"{verb}.batch_size = {config.batch_size} / {engine.world}"
+        warn(tell(f"{text}: does not divide, {idle} idle rows a step", f"{text}：不能整除，每步空置 {idle} 行"))
+    shape = f"{config.batch_size} x {config.seq_len}"
+    where = f"{engine.name} x {engine.world}, {engine.device.type}, {engine.precision}"
+    say(
+        tell(
+            f"{verb}: {size:.1f} M parameters, {state.total} steps of {shape} tokens, {where}",
+            f"{verb}：{size:.1f} M 参数，{state.total} 步，每步 {shape} 词元，{where}",
+        )
+    )
+    if config.epochs and (few := steps_of_epochs(config, feed)) < state.total:
+        english = f"{config.epochs} epochs of so little data are only {few} steps; min_steps makes it {state.total}"
+        chinese = f"数据很少，{config.epochs} 轮只有 {few} 步；按 min_steps 补足到 {state.total} 步"
+        say(tell(f"{verb}: {english}", f"{verb}：{chinese}"))
+    if isinstance(feed, ShardFeed):
+        _tell_left_out(verb, feed)
+    if state.step:
+        say(tell(f"{verb}: going on from step {state.step}", f"{verb}：从第 {state.step} 步继续"))
+
+
+def _tell_left_out(verb: str, feed: ShardFeed) -> None:
+    """What binning cut or left out, and sources that the mix gives no share."""
+    names = {
+        "cut": tell("dialogues cut at a turn", "在轮次处切开的对话"),
+        "turns_left_out": tell("turns left out, longer than a row", "超过一行而略去的轮次"),
+        "untrained_left_out": tell("pieces left out, nothing to train", "略去的无训练内容片段"),
+    }
+    notes = [f"{text} {feed.counts[name]:,}" for name, text in names.items() if feed.counts.get(name)]
+    if feed.left_aside:
+        notes.append(tell("not in the mix: ", "未列入配比：") + ", ".join(feed.left_aside))
+    if notes:
+        say(f"{verb}: {'; '.join(notes)}")

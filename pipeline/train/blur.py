@@ -1,0 +1,64 @@
+"""Questions, blurred: some tokens of what the user says are left out or replaced, each time others.
+
+A small model that always reads a question in the same letters learns the letters. If every reading lacks some of
+them, it has to answer by what is left, and so answers the same question put in other words more often. Nothing that
+is trained is touched. What a row becomes is a pure function of the row and its number: any world size, any resume.
+
+Shapes: N rows, L = seq_len.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipeline.train.feed import Rows, positions
+from utils.chat import END_OF_TURN, MARK_IDS, TURN
+from utils.codec import Codec
+from utils.scoring import UNTRAINED
+
+
+class Blur:
+    """Leaves out or replaces a share of the user's tokens in rows of dialogues."""
+
+    def __init__(self, share: float, seed: int, codec: Codec):
+        self.share, self.seed, self.pad = share, seed, codec.pad
+        self._header = [MARK_IDS[TURN], *codec.encode("user\n").tolist()]
+        self._first, self._end = max(MARK_IDS.values()) + 1, codec.vocab_size
+
+    def __call__(self, rows: Rows, first: int) -> Rows:
+        """These rows as the sequences from number `first` on read them."""
+        asked_NL = users_words(rows.input_ids, self._header)
+        blurred = Rows(rows.input_ids.copy(), rows.targets.copy(), rows.position_ids.copy())
+        for row in range(len(asked_NL)):
+            random = np.random.default_rng([self.seed, first + row])
+            drawn_L = random.random(rows.input_ids.shape[1])
+            replaced_L = asked_NL[row] & (drawn_L < self.share / 2)
+            blurred.input_ids[row, replaced_L] = random.integers(self._first, self._end, replaced_L.sum())
+            self._leave_out(blurred, row, asked_NL[row] & (drawn_L >= 1 - self.share / 2))
+        return blurred
+
+    def _leave_out(self, rows: Rows, row: int, gone_L: np.ndarray) -> None:
+        """Close the gaps; the row grows shorter, and is padded as a row that is not full."""
+        kept_L = np.flatnonzero(~gone_L)
+        end = len(kept_L)
+        if end == len(gone_L):
+            return
+        starts_L = np.zeros(len(gone_L), bool)
+        starts_L[:end] = rows.position_ids[row, kept_L] == 0
+        starts_L[end] = True
+        for values_L, padding in ((rows.input_ids[row], self.pad), (rows.targets[row], UNTRAINED)):
+            values_L[:end] = values_L[kept_L]
+            values_L[end:] = padding
+        rows.position_ids[row] = positions(starts_L[None])[0]
+
+
+def users_words(ids_NL: np.ndarray, header: list[int]) -> np.ndarray:
+    """Which tokens stand in a user's turn, between its header and its end."""
+    places_L = np.arange(ids_NL.shape[1])
+    opens_NL = np.ones(ids_NL.shape, bool)
+    for offset, token in enumerate(header):
+        opens_NL &= np.roll(ids_NL, -offset, axis=1) == token
+    turns_NL = (ids_NL == MARK_IDS[TURN]) | (ids_NL == MARK_IDS[END_OF_TURN])
+    last_NL = np.maximum.accumulate(np.where(turns_NL, places_L, 0), axis=1)
+    inside_NL = np.take_along_axis(opens_NL, last_NL, axis=1) & (places_L - last_NL >= len(header))
+    return inside_NL & ~turns_NL
