@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -145,6 +146,11 @@ def runs(packed: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[st
         return made[key]
 
     return make
+
+
+def pytest_configure() -> None:
+    """Tests that press Ctrl-C hold under `nohup` and in a background job too, whose programs are told to ignore it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

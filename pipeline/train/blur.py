@@ -16,6 +16,9 @@ from utils.chat import END_OF_TURN, MARK_IDS, TURN
 from utils.codec import Codec
 from utils.scoring import UNTRAINED
 
+SHORT = 4
+"""A question of fewer tokens has none to spare: without its only word, 你好 and 谢谢 are the same."""
+
 
 class Blur:
     """Leaves out or replaces a share of the user's tokens in rows of dialogues."""
@@ -27,7 +30,7 @@ class Blur:
 
     def __call__(self, rows: Rows, first: int) -> Rows:
         """These rows as the sequences from number `first` on read them."""
-        asked_NL = users_words(rows.input_ids, self._header)
+        asked_NL = of_length(users_words(rows.input_ids, self._header), SHORT)
         blurred = Rows(rows.input_ids.copy(), rows.targets.copy(), rows.position_ids.copy())
         for row in range(len(asked_NL)):
             random = np.random.default_rng([self.seed, first + row])
@@ -62,3 +65,14 @@ def users_words(ids_NL: np.ndarray, header: list[int]) -> np.ndarray:
     last_NL = np.maximum.accumulate(np.where(turns_NL, places_L, 0), axis=1)
     inside_NL = np.take_along_axis(opens_NL, last_NL, axis=1) & (places_L - last_NL >= len(header))
     return inside_NL & ~turns_NL
+
+
+def of_length(asked_NL: np.ndarray, least: int) -> np.ndarray:
+    """The same without stretches of fewer places than `least`."""
+    closed_NP = np.pad(asked_NL, ((0, 0), (1, 1))).astype(np.int8)
+    rows, edges = np.nonzero(np.diff(closed_NP, axis=1))  # a stretch's first place and the one behind it, in turn
+    kept_NL = asked_NL.copy()
+    for row, start, end in zip(rows[::2], edges[::2], edges[1::2], strict=True):
+        if end - start < least:
+            kept_NL[row, start:end] = False
+    return kept_NL

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.train.blur import Blur, users_words
+from pipeline.train.blur import Blur, of_length, users_words
 from pipeline.train.config import FinetuneConfig
 from pipeline.train.feed import Rows, ShardFeed, positions
 from tests.train.test_feed import check_positions
@@ -19,7 +19,7 @@ TALK = [
     {"role": "system", "content": "你是牙牙。"},
     {"role": "user", "content": "天空为什么是蓝色的？\nuser\n再说一遍"},
     {"role": "assistant", "content": "因为蓝光散射得多。"},
-    {"role": "user", "content": "谢谢"},
+    {"role": "user", "content": "谢谢你告诉我这么多"},
     {"role": "assistant", "content": "不客气。"},
 ]
 
@@ -60,6 +60,12 @@ def test_the_users_words_are_found_and_nothing_else(codec: Codec) -> None:
     header = [MARK_IDS["<|im_start|>"], *codec.encode("user\n").tolist()]
     assert np.array_equal(users_words(rows.input_ids, header), asked)
     assert asked.sum() > 8
+
+
+def test_a_short_question_is_left_as_it_is() -> None:
+    asked = np.array([[1, 1, 0, 1, 1, 1, 1, 0], [0, 1, 1, 1, 0, 1, 1, 1]], bool)
+    assert of_length(asked, 4).astype(int).tolist() == [[0, 0, 0, 1, 1, 1, 1, 0], [0] * 8]
+    assert of_length(asked, 3).astype(int).tolist() == [[0, 0, 0, 1, 1, 1, 1, 0], [0, 1, 1, 1, 0, 1, 1, 1]]
 
 
 def test_what_is_not_asked_stays_as_it_is(codec: Codec) -> None:

@@ -37,6 +37,7 @@ def test_bf16_losses_stay_near_those_of_one_process(runs: Runs, engine: str) -> 
     assert worst(one, losses(runs("single"))) < 1e-2
 
 
+@pytest.mark.slow
 def test_fp16_stays_near_fp32(runs: Runs) -> None:
     """What older GPUs train in, its loss scaled; 2e-3 as for bf16."""
     assert worst(losses(runs("single", "fp16")), losses(runs("single"))) < 2e-3
