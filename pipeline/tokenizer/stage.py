@@ -20,7 +20,7 @@ from utils.stage import Json, build, write_json
 from utils.workers import run_apart
 
 LONG = 2_000_000
-"""Characters from which on learning takes more than a moment."""
+"""A sample of more characters takes more than a moment to learn from."""
 
 MEASURED = 1_000_000
 """Characters of each source that are encoded to see how well the vocabulary fits it."""

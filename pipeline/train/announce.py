@@ -1,4 +1,4 @@
-"""What a run says before its first step: its size and length, and what of the data it does not take as it is."""
+"""What a run says before its first step: its size and length, and which data it cuts or leaves out."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def announce(verb: Verb, config: TrainConfig, engine: Engine, feed: Feed, model:
         )
     )
     if config.epochs and (few := steps_of_epochs(config, feed)) < state.total:
-        english = f"{config.epochs} epochs of so little data are only {few} steps; min_steps makes it {state.total}"
-        chinese = f"数据很少，{config.epochs} 轮只有 {few} 步；按 min_steps 补足到 {state.total} 步"
+        english = f"{config.epochs} epochs are only {few} steps; repeated up to min_steps = {state.total}"
+        chinese = f"{config.epochs} 轮只有 {few} 步，按 min_steps 重复到 {state.total} 步"
         say(tell(f"{verb}: {english}", f"{verb}：{chinese}"))
     if isinstance(feed, ShardFeed):
         _tell_left_out(verb, feed)
@@ -39,7 +39,7 @@ def announce(verb: Verb, config: TrainConfig, engine: Engine, feed: Feed, model:
         say(tell(f"{verb}: going on from step {state.step}", f"{verb}：从第 {state.step} 步继续"))
 
 
-def _tell_left_out(verb: str, feed: ShardFeed) -> None:
+def _tell_left_out(verb: Verb, feed: ShardFeed) -> None:
     """What binning cut or left out, and sources that the mix gives no share."""
     names = {
         "cut": tell("dialogues cut at a turn", "在轮次处切开的对话"),

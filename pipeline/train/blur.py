@@ -12,12 +12,13 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.train.feed import Rows, positions
+from pipeline.train.order import uniform
 from utils.chat import END_OF_TURN, MARK_IDS, TURN
 from utils.codec import Codec
 from utils.scoring import UNTRAINED
 
-SHORT = 4
-"""A question of fewer tokens has none to spare: without its only word, 你好 and 谢谢 are the same."""
+LEAST = 4
+"""Tokens of a turn that is blurred. A shorter one has none to spare: without its only word, 你好 is 谢谢."""
 
 
 class Blur:
@@ -25,19 +26,22 @@ class Blur:
 
     def __init__(self, share: float, seed: int, codec: Codec):
         self.share, self.seed, self.pad = share, seed, codec.pad
+        # pieces never reach across a line break, so a turn begins with these whatever is said in it
         self._header = [MARK_IDS[TURN], *codec.encode("user\n").tolist()]
         self._first, self._end = max(MARK_IDS.values()) + 1, codec.vocab_size
 
     def __call__(self, rows: Rows, first: int) -> Rows:
         """These rows as the sequences from number `first` on read them."""
-        asked_NL = of_length(users_words(rows.input_ids, self._header), SHORT)
+        asked_NL = without_short(users_words(rows.input_ids, self._header), LEAST)
         blurred = Rows(rows.input_ids.copy(), rows.targets.copy(), rows.position_ids.copy())
-        for row in range(len(asked_NL)):
-            random = np.random.default_rng([self.seed, first + row])
-            drawn_L = random.random(rows.input_ids.shape[1])
-            replaced_L = asked_NL[row] & (drawn_L < self.share / 2)
-            blurred.input_ids[row, replaced_L] = random.integers(self._first, self._end, replaced_L.sum())
-            self._leave_out(blurred, row, asked_NL[row] & (drawn_L >= 1 - self.share / 2))
+        length = rows.input_ids.shape[1]
+        for row, asked_L in enumerate(asked_NL):
+            key = f"{self.seed}/blur/{first + row}"
+            drawn_L, others_L = uniform(length, key), uniform(length, f"{key}/others")
+            replaced_L = asked_L & (drawn_L < self.share / 2)
+            others_L = self._first + (others_L * (self._end - self._first)).astype(np.int64)
+            blurred.input_ids[row, replaced_L] = others_L[replaced_L]
+            self._leave_out(blurred, row, asked_L & (drawn_L >= 1 - self.share / 2))
         return blurred
 
     def _leave_out(self, rows: Rows, row: int, gone_L: np.ndarray) -> None:
@@ -48,7 +52,7 @@ class Blur:
             return
         starts_L = np.zeros(len(gone_L), bool)
         starts_L[:end] = rows.position_ids[row, kept_L] == 0
-        starts_L[end] = True
+        starts_L[end] = rows.input_ids[row, kept_L[-1]] != self.pad  # padding that was there begins earlier
         for values_L, padding in ((rows.input_ids[row], self.pad), (rows.targets[row], UNTRAINED)):
             values_L[:end] = values_L[kept_L]
             values_L[end:] = padding
@@ -63,11 +67,10 @@ def users_words(ids_NL: np.ndarray, header: list[int]) -> np.ndarray:
         opens_NL &= np.roll(ids_NL, -offset, axis=1) == token
     turns_NL = (ids_NL == MARK_IDS[TURN]) | (ids_NL == MARK_IDS[END_OF_TURN])
     last_NL = np.maximum.accumulate(np.where(turns_NL, places_L, 0), axis=1)
-    inside_NL = np.take_along_axis(opens_NL, last_NL, axis=1) & (places_L - last_NL >= len(header))
-    return inside_NL & ~turns_NL
+    return np.take_along_axis(opens_NL, last_NL, axis=1) & (places_L - last_NL >= len(header))
 
 
-def of_length(asked_NL: np.ndarray, least: int) -> np.ndarray:
+def without_short(asked_NL: np.ndarray, least: int) -> np.ndarray:
     """The same without stretches of fewer places than `least`."""
     closed_NP = np.pad(asked_NL, ((0, 0), (1, 1))).astype(np.int8)
     rows, edges = np.nonzero(np.diff(closed_NP, axis=1))  # a stretch's first place and the one behind it, in turn

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 
+from pipeline.train import lineage
 from pipeline.train.engine import Weights
 from pipeline.train.optimizers import MOMENTS
 from utils.console import UserError, tell, warn
@@ -99,7 +100,7 @@ def restore(output: Path, total: int, made_from: Json) -> tuple[State, Weights] 
         newest = max(newest, state.step)
         if total < newest:
             raise UserError(f"{output} is at step {newest} already, beyond the {total} asked for; ask for more steps")
-        if state.made_from != made_from:
+        if not lineage.same_run(state.made_from, made_from):
             raise UserError(f"{place}: of another run than the folder it lies in; move it away")
         if state.total != total and state.step > state.decay_start:
             continue  # it has begun to decay towards another end

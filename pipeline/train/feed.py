@@ -37,7 +37,7 @@ class Rows:
 
 
 Reading = Callable[[Rows, int], Rows]
-"""(rows, the first one's number) → the same rows as this reading of them has them; rows are numbered by `consumed`."""
+"""What is made of rows as they are read, given the number of the first; it may depend on nothing else."""
 
 
 class Feed(Protocol):

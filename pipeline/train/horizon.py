@@ -12,7 +12,7 @@ from utils.stage import Json
 def horizon(config: TrainConfig) -> Json:
     """How long, as the recipe says it."""
     given = {name: getattr(config, name) for name in config.ONE_OF[0] if getattr(config, name) is not None}
-    return given | ({"min_steps": config.min_steps} if "epochs" in given else {})
+    return given | ({"min_steps": config.min_steps} if config.epochs and config.min_steps else {})
 
 
 def steps(config: TrainConfig, feed: Feed) -> int:
@@ -25,5 +25,6 @@ def steps(config: TrainConfig, feed: Feed) -> int:
 
 
 def steps_of_epochs(config: TrainConfig, feed: Feed) -> int:
-    """So often through the data, in steps; 0 if the recipe counts something else."""
-    return math.ceil((config.epochs or 0) * feed.sequences / config.batch_size)
+    """So often through the data, in steps."""
+    assert config.epochs is not None
+    return math.ceil(config.epochs * feed.sequences / config.batch_size)

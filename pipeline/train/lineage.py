@@ -12,11 +12,13 @@ import json
 import os
 from pathlib import Path
 
-from pipeline.train.config import ModelConfig, TrainConfig
+from pipeline.train.config import FinetuneConfig, ModelConfig, PretrainConfig, TrainConfig
 from utils.console import UserError, say, tell
 from utils.stage import MANIFEST, Json, differences, hash_file, identity_of, manifest, read_json
 
 RUN = "run.json"
+
+CONFIGS: dict[str, type[TrainConfig]] = {"pretrain": PretrainConfig, "finetune": FinetuneConfig}
 
 
 def settled(verb: str, config: TrainConfig, model: ModelConfig) -> Json:
@@ -75,12 +77,28 @@ def changes(output: Path, now: Json) -> list[str]:
     known = known_run(output)
     if known is None or not holds_run(output):
         return []
-    found = differences(known["recipe"], now["recipe"])
+    found = differences(_completed(known["recipe"]), now["recipe"])
     if "inputs" in now:
         found += [
             f"{name} was made again and differs" for name, i in now["inputs"].items() if known["inputs"].get(name) != i
         ]
     return found
+
+
+def same_run(then: Json, now: Json) -> bool:
+    """Is what a checkpoint was made from what a run is made from now?"""
+    return {**then, "recipe": _completed(then.get("recipe", {}))} == now
+
+
+def _completed(recipe: Json) -> Json:
+    """An earlier run's recipe, with the fields that it did not know yet: an option that is new changes no old run."""
+    completed = dict(recipe)
+    for verb, kind in CONFIGS.items():
+        if verb in recipe:
+            defaults = {f.name: f.default for f in dataclasses.fields(kind) if f.name not in kind.GOES_ON}
+            new = {name: value for name, value in defaults.items() if value is not dataclasses.MISSING}
+            completed[verb] = new | recipe[verb]
+    return completed
 
 
 def refuse(output: Path, found: list[str]) -> None:

@@ -55,6 +55,13 @@ def _scrambled(values_N: np.ndarray) -> np.ndarray:
     return values_N ^ (values_N >> np.uint64(31))
 
 
+def uniform(count: int, key: str) -> np.ndarray:
+    """So many numbers in [0, 1) for a key: splitmix64, the same on any machine and with any numpy."""
+    start = np.uint64(xxhash.xxh3_64_intdigest(key.encode()))
+    steps_N = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    return (_scrambled(start + steps_N) >> np.uint64(11)) * 2.0**-53
+
+
 def weights(sizes: Mapping[str, int], mix: Mapping[str, float], where: str) -> dict[str, int]:
     """How many of every so many positions fall to each source; by size without a mix, none to whom it leaves out."""
     for name, share in mix.items():

@@ -190,7 +190,7 @@ def new_model(task: Task, codec: Codec) -> PreTrainedModel:
             "give shorter rows, or train a model with more positions"
         )
     if task.config.gradient_checkpointing:
-        model.gradient_checkpointing_enable()
+        model.activation_checkpointing_enable()
     return model
 
 

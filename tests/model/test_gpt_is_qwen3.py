@@ -84,7 +84,7 @@ def test_hidden_states_and_attentions(tiny, as_qwen3, ids):
 def test_gradient_checkpointing_changes_nothing(tiny, ids):
     net, tokens = tiny().train(), ids(2, 40)
     saving = copy.deepcopy(net)
-    saving.gradient_checkpointing_enable()
+    saving.activation_checkpointing_enable()
     places = torch.cat((torch.arange(25), torch.arange(15)))[None].expand(2, -1)
     for given in ({"labels": tokens}, {"targets": tokens, "position_ids": places}):
         for m in (net, saving):

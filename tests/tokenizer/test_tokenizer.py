@@ -148,7 +148,12 @@ def test_one_character_repeated(tmp_path: Path) -> None:
     assert load(learn(["啊"], TokenizerConfig()).model).GetPieceSize() == 269
 
 
-def test_same_bytes_again(cleaned: Path, folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("apart", [False, True])
+def test_same_bytes_again(
+    cleaned: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, apart: bool
+) -> None:
+    if apart:  # as a large sample is: in a process of its own
+        monkeypatch.setattr("pipeline.tokenizer.stage.LONG", 0)
     run(TokenizerConfig(vocab_size=6400), cleaned, tmp_path / "tokenizer")
     known, again = (read_json(place / "manifest.json")["files"] for place in (folder, tmp_path / "tokenizer"))
     assert known == again

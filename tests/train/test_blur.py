@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.train.blur import Blur, of_length, users_words
+from pipeline.train.blur import Blur, users_words, without_short
 from pipeline.train.config import FinetuneConfig
 from pipeline.train.feed import Rows, ShardFeed, positions
 from tests.train.test_feed import check_positions
@@ -64,8 +64,8 @@ def test_the_users_words_are_found_and_nothing_else(codec: Codec) -> None:
 
 def test_a_short_question_is_left_as_it_is() -> None:
     asked = np.array([[1, 1, 0, 1, 1, 1, 1, 0], [0, 1, 1, 1, 0, 1, 1, 1]], bool)
-    assert of_length(asked, 4).astype(int).tolist() == [[0, 0, 0, 1, 1, 1, 1, 0], [0] * 8]
-    assert of_length(asked, 3).astype(int).tolist() == [[0, 0, 0, 1, 1, 1, 1, 0], [0, 1, 1, 1, 0, 1, 1, 1]]
+    assert without_short(asked, 4).astype(int).tolist() == [[0, 0, 0, 1, 1, 1, 1, 0], [0] * 8]
+    assert without_short(asked, 3).astype(int).tolist() == [[0, 0, 0, 1, 1, 1, 1, 0], [0, 1, 1, 1, 0, 1, 1, 1]]
 
 
 def test_what_is_not_asked_stays_as_it_is(codec: Codec) -> None:
@@ -93,6 +93,10 @@ def test_a_blurred_batch_does_not_depend_on_who_asks(packed: Path, codec: Codec,
     parts = [feed.rows(5, range(0, 5)), feed.rows(5, range(5, 12))]
     assert np.array_equal(np.concatenate([part.input_ids for part in parts]), whole.input_ids)
     assert np.array_equal(feed.rows(10, range(7)).targets, parts[1].targets)
+    check_positions(whole)
+    assert ((whole.position_ids == 0).sum(axis=1) > 2).all(), "several documents a row"
+    begins = (whole.input_ids == codec.pad) & (whole.position_ids == 0)
+    assert (begins.sum(axis=1) == 1).all(), "what is left of a row is one stretch of padding"
 
 
 def test_each_reading_and_each_seed_lacks_other_words(packed: Path, codec: Codec, feed: ShardFeed, tmp_path: Path):

@@ -43,6 +43,20 @@ def test_kill_9_and_the_same_command_give_the_same_bits() -> None:
     assert "60 losses equal bit for bit" in said
 
 
+def test_a_finetune_goes_on_with_the_same_bits(runs: Runs, tmp_path: Path) -> None:
+    """Blurred questions among them: what a row becomes depends on its number, not on when it is read."""
+    whole = shutil.copytree(runs("single"), tmp_path / "whole")
+    train("single", whole, verb="finetune")
+    stopped = shutil.copytree(whole, tmp_path / "stopped")
+    for name in ("checkpoints/step-12", "model"):
+        shutil.rmtree(stopped / "finetune" / name)
+    (stopped / "finetune" / "manifest.json").unlink()
+    assert "going on from step 6" in train("single", stopped, verb="finetune")
+    assert losses(stopped, "finetune") == losses(whole, "finetune")
+    weights = Path("finetune/model/model.safetensors")
+    assert (stopped / weights).read_bytes() == (whole / weights).read_bytes()
+
+
 @pytest.mark.slow
 def test_kill_9_ten_times() -> None:
     run([sys.executable, KILLS, "--kills", "10"], timeout=1200)
