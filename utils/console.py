@@ -92,6 +92,7 @@ def run_program(main: Callable[[], None]) -> NoReturn:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     _make_streams_bearable()
     code = _exit_code(main)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # all is said: an impatient second Ctrl-C ends what is left at once
     note = os.environ.get(EXIT_FILE)
     if note and code:
         _note_exit_code(note, code)

@@ -187,10 +187,10 @@ def duration(seconds: float) -> str:
     """A time as people say it."""
     whole = round(seconds)
     if whole < 60:
-        return f"{seconds:.0f} s"
+        return tell(f"{seconds:.0f} s", f"{seconds:.0f} 秒")
     if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+        return tell(f"{whole // 60} min {whole % 60:02d} s", f"{whole // 60} 分 {whole % 60:02d} 秒")
+    return tell(f"{whole // 3600} h {whole % 3600 // 60:02d} min", f"{whole // 3600} 小时 {whole % 3600 // 60:02d} 分")
 
 
 def _failures(replies: Sequence[Reply]) -> Section | None:

@@ -170,6 +170,10 @@ def show(output: Path) -> None:
     if report["recall"]:
         say(_score_line(tell("trained questions", "学过的问题"), report["recall"]))
     for exam in report["exams"]:
+        if exam["originals"] and not exam["originals_taught"]:
+            english = f"evaluate: {exam['name']}: asks about what this model was not taught"
+            say(tell(english, f"评测：{exam['name']}：所问都没有教过这个模型"))
+            continue
         near = tell(f"similarity {exam['similarity']:.2f}", f"相似度 {exam['similarity']:.2f}")
         say(_score_line(exam["name"], exam) + tell(f"; {near}", f"；{near}") + _taught_part(exam))
     for answer in report["answers"]:

@@ -203,7 +203,7 @@ def _say_what_was_done(report: Json) -> None:
         sources = list(report[verb].get("train", {}).values())
         documents, tokens, trained = (sum(s[name] for s in sources) for name in ("documents", "tokens", "trained"))
         en = f"pack: {verb} {documents:,} documents, {tokens:,} tokens, {trained:,} trained"
-        say(tell(en, f"打包：{verb} {documents:,} 篇，{tokens:,} 个 token，训练 {trained:,} 个"))
+        say(tell(en, f"打包：{verb} {documents:,} 篇，{tokens:,} 个词元，训练 {trained:,} 个"))
     reasons: Json = {}
     for some in report["left_out"].values():
         for counts in some.values():

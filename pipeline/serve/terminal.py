@@ -7,6 +7,7 @@ prompt leaves. From a pipe: each line is asked, each answer printed, the end of 
 from __future__ import annotations
 
 import io
+import locale
 import os
 import signal
 import sys
@@ -168,7 +169,17 @@ def prompt() -> str:
 
 def enable_editing() -> None:
     """History, cursor keys and whole-character deletion, where Python was built with them (not on Windows)."""
+    read_keys_as_utf8()
     try:
         import readline  # noqa: F401
     except ImportError:
         return
+
+
+def read_keys_as_utf8() -> None:
+    """If LC_ALL names a locale that is not installed, readline would take the bytes of a Chinese character as keys."""
+    try:
+        locale.setlocale(locale.LC_CTYPE, "")
+    except locale.Error:
+        wanted = os.environ.pop("LC_ALL", "")
+        os.environ |= {"LC_CTYPE": "C.UTF-8", "LC_MESSAGES": wanted or os.environ.get("LC_MESSAGES", "")}

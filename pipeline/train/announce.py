@@ -30,7 +30,7 @@ def announce(verb: Verb, config: TrainConfig, engine: Engine, feed: Feed, model:
         )
     )
     if config.epochs and (few := steps_of_epochs(config, feed)) < state.total:
-        english = f"{config.epochs} epochs are only {few} steps; repeated up to min_steps = {state.total}"
+        english = f"epochs={config.epochs} is only {few} steps; repeated up to min_steps = {state.total}"
         chinese = f"{config.epochs} 轮只有 {few} 步，按 min_steps 重复到 {state.total} 步"
         say(tell(f"{verb}: {english}", f"{verb}：{chinese}"))
     if isinstance(feed, ShardFeed):

@@ -99,7 +99,10 @@ def restore(output: Path, total: int, made_from: Json) -> tuple[State, Weights] 
         state = State(**read_json(place / "state.json"))
         newest = max(newest, state.step)
         if total < newest:
-            raise UserError(f"{output} is at step {newest} already, beyond the {total} asked for; ask for more steps")
+            raise UserError(
+                f"{output} is at step {newest} already, beyond the {total} asked for; "
+                "ask for as many (max_steps, max_tokens, epochs, min_steps), or choose another workspace="
+            )
         if not lineage.same_run(state.made_from, made_from):
             raise UserError(f"{place}: of another run than the folder it lies in; move it away")
         if state.total != total and state.step > state.decay_start:

@@ -90,7 +90,7 @@ class TrainConfig:
     """… or so often through the data. Exactly one of the three."""
 
     min_steps: int = 0
-    """With epochs: repeat them until there are so many steps; 20 dialogues need more rounds than 600."""
+    """With epochs: at least so many steps; little data is read more often, to reach it."""
 
     lr: float = 1e-3
     """Peak learning rate."""
@@ -191,8 +191,8 @@ class FinetuneConfig(TrainConfig):
     """Learn to answer: only the assistant's words are trained."""
 
     blur: float = 0.0
-    """Share of the tokens of the user's turns left out or replaced, others at each reading, so that other wordings are
-    answered, too. Turns of fewer than 4 tokens stay; 0 is off."""
+    """Share of the tokens of the user's turns left out or replaced, drawn anew at each reading, so that other
+    wordings are answered, too: 0.25, say. Turns of fewer than 4 tokens stay; 0 is off."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -89,6 +89,11 @@ def test_csv_without_a_header(tmp_path: Path) -> None:
         read(write(tmp_path / "a.csv", "你好,你好呀\n在吗,在的\n"))
 
 
+def test_csv_with_chinese_commas(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="write its commas as , instead of ，"):
+        read(write(tmp_path / "a.csv", "问题，回答\n你好，你好呀\n"))
+
+
 def test_csv_bad_rows_do_not_hurt_their_neighbours(tmp_path: Path) -> None:
     rows = ["question,answer", "一,甲", '二,"没有关上的引号', "三,丙", "四", "Hi,Hello, friend", "五,戊", "六,己,,"]
     items = read(write(tmp_path / "a.csv", "\n".join(rows) + "\n"))

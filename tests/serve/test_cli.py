@@ -119,13 +119,13 @@ def talkative_model(tiny_tokenizer: Path, codec: Codec, tmp_path_factory: pytest
 class Terminal:
     """The program on a terminal of its own."""
 
-    def __init__(self, *words: str):
+    def __init__(self, *words: str, **variables: str):
         import pty
 
         self.pid, self.file = pty.fork()
         if self.pid == 0:
             os.chdir(ROOT)
-            os.execve(sys.executable, [sys.executable, "cli_demo.py", *words], ENV | {"TERM": "dumb"})
+            os.execve(sys.executable, [sys.executable, "cli_demo.py", *words], ENV | {"TERM": "dumb"} | variables)
         self.read = b""
 
     def until(self, words: str, seconds: float = 90) -> str:
@@ -166,8 +166,8 @@ class Terminal:
 def terminal():
     opened: list[Terminal] = []
 
-    def start(*words: str) -> Terminal:
-        opened.append(Terminal(*words))
+    def start(*words: str, **variables: str) -> Terminal:
+        opened.append(Terminal(*words, **variables))
         return opened[-1]
 
     yield start
@@ -194,6 +194,16 @@ def test_ctrl_c_stops_an_answer_and_ctrl_d_leaves(talkative_model: Path, termina
     screen.until("(stopped)\r\n› ")
     screen.type("/new\n")
     screen.until("(a new conversation)\r\n› ")
+    screen.type("\x04")
+    assert screen.code() == 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no pseudo-terminals of this kind")
+def test_chinese_is_typed_under_a_locale_that_is_not_installed(taught_model: Path, terminal) -> None:
+    screen = terminal("--model", str(taught_model), LC_ALL="zh_XX.UTF-8")
+    screen.until("› ")
+    screen.type("天气好吗？\n")
+    assert "今天天气很好，我们去公园散步。" in screen.until("散步。")
     screen.type("\x04")
     assert screen.code() == 0
 

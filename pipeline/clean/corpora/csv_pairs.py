@@ -35,7 +35,8 @@ def read(sample: Sample, config: CleanConfig) -> Iterator[Item]:
         columns = find(names)
         if columns is None:
             found = ", ".join(name for name in names if name) or "none"
-            raise UserError(f"{sample.path}: columns {found}; understood are {understood()}; rename its header row")
+            mend = "write its commas as , instead of ，" if "，" in found else "rename its header row"
+            raise UserError(f"{sample.path}: columns {found}; understood are {understood()}; {mend}")
         for row in _rows(lines, delimiter):
             if isinstance(row, Unreadable):
                 yield row
