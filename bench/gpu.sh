@@ -18,7 +18,7 @@ CUDA_VISIBLE_DEVICES="" train cpu
 train fp32
 train bf16 pretrain.precision=bf16
 train fp16 pretrain.precision=fp16
-train half pretrain.precision=bf16 pretrain.gradient_checkpointing=true
+train checkpointed pretrain.precision=bf16 pretrain.gradient_checkpointing=true
 
 python - "$place" <<'PY'
 import json, sys
@@ -29,7 +29,7 @@ def losses(name):
     return [line["loss"] for line in map(json.loads, text.splitlines()) if "loss" in line]
 
 cpu = losses("cpu")
-for name in ("fp32", "bf16", "fp16", "half"):
+for name in ("fp32", "bf16", "fp16", "checkpointed"):
     print(f"{name}: largest relative difference from the CPU's fp32 losses "
           f"{max(abs(a - b) / b for a, b in zip(losses(name), cpu, strict=True)):.1e}")
 PY

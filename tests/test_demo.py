@@ -96,6 +96,7 @@ def test_twenty_dialogues_of_ones_own_are_learned(tree: Path) -> None:
     assert done.returncode == 0, done.stderr[-1500:]
     report = json.loads((tree / "runs" / "mine" / "evaluate" / "report.json").read_text(encoding="utf-8"))
     assert report["recall"]["share"] >= 0.99
+    assert "paraphrases_daily: asks about what this model was not taught" in done.stdout
 
 
 def test_the_chinese_readme_shows_the_same_commands() -> None:

@@ -170,12 +170,7 @@ def show(output: Path) -> None:
     if report["recall"]:
         say(_score_line(tell("trained questions", "学过的问题"), report["recall"]))
     for exam in report["exams"]:
-        if exam["originals"] and not exam["originals_taught"]:
-            english = f"evaluate: {exam['name']}: asks about what this model was not taught"
-            say(tell(english, f"评测：{exam['name']}：所问都没有教过这个模型"))
-            continue
-        near = tell(f"similarity {exam['similarity']:.2f}", f"相似度 {exam['similarity']:.2f}")
-        say(_score_line(exam["name"], exam) + tell(f"; {near}", f"；{near}") + _taught_part(exam))
+        say(_exam_line(exam))
     for answer in report["answers"]:
         known = taught_note(report, answer)
         note = tell(f" ({known})", f"（{known}）") if known else ""
@@ -193,6 +188,16 @@ def _score_line(name: str, part: Json) -> str:
         f"evaluate: {name}: {part['exact']} of {part['asked']} exact, {share} (95 % interval {low}–{high} %)",
         f"评测：{name}：{part['asked']} 题一字不差 {part['exact']} 题，{share}（95 % 区间 {low}–{high} %）",
     )
+
+
+def _exam_line(exam: Json) -> str:
+    """An exam's score; if nothing that it asks was taught, that instead of a row of zeros."""
+    name = exam["name"]
+    if exam["originals"] and not exam["originals_taught"]:
+        english = f"evaluate: {name}: asks about what this model was not taught"
+        return tell(english, f"评测：{name}：所问都没有教过这个模型")
+    near = tell(f"; similarity {exam['similarity']:.2f}", f"；相似度 {exam['similarity']:.2f}")
+    return _score_line(name, exam) + near + _taught_part(exam)
 
 
 def _taught_part(exam: Json) -> str:

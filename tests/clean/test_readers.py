@@ -1,49 +1,19 @@
-"""Every reader on what people really have; the sniffer; and what one bad record does to the others."""
+"""Every reader on what people really have; and what one bad record does to the others."""
 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.clean.config import CleanConfig, Input
 from pipeline.clean.corpora.plain_text import cut
-from pipeline.clean.encodings import detect_encoding, encoding_of
-from pipeline.clean.inputs import expand
-from pipeline.clean.protocol import Found, Item, Sample, Unreadable
-from pipeline.clean.readers import choose, readers
+from pipeline.clean.protocol import Found, Sample, Unreadable
+from pipeline.clean.readers import choose
+from tests.clean.raw_files import ENCODINGS, bad, dump, pairs, read, write
 from utils.console import UserError
-
-ENCODINGS = ["utf-8", "utf-8-sig", "gb18030", "utf-16", "utf-32"]
-
-
-def read(path: Path, reader: str = "auto", **config: Any) -> list[Item]:
-    sample = Sample(path)
-    return list(readers()[choose(sample, reader)].read(sample, CleanConfig(**config)))
-
-
-def pairs(items: list[Item]) -> list[tuple[str, ...]]:
-    return [tuple(m["content"] for m in item.messages or []) for item in items if isinstance(item, Found)]
-
-
-def bad(items: list[Item]) -> list[Unreadable]:
-    return [item for item in items if isinstance(item, Unreadable)]
-
-
-def write(path: Path, text: str, encoding: str = "utf-8") -> Path:
-    path.write_bytes(text.encode(encoding))
-    return path
-
-
-def dump(path: Path, values: list[Any], as_list: bool) -> Path:
-    lines = [json.dumps(value, ensure_ascii=False) for value in values]
-    return write(path, "[\n" + ",\n".join(lines) + "\n]\n" if as_list else "\n".join(lines) + "\n")
-
 
 # ---------------------------------------------------------------- tables
 
@@ -115,18 +85,6 @@ def test_csv_one_bad_byte(tmp_path: Path) -> None:
     items = read(path)
     assert pairs(items) == [("你好啊，今天好吗", "很好"), ("最后", "好")]
     assert [item.reason for item in bad(items)] == ["bytes that are not utf-8"]
-
-
-def test_encoding_is_told_by_the_first_text_beyond_ascii(tmp_path: Path) -> None:
-    path = tmp_path / "a.csv"
-    path.write_bytes(b"question,answer\n" + b"hello,hi there\n" * 40_000 + "你好,你好呀".encode("gb18030"))
-    assert detect_encoding(path) == "gb18030"
-
-
-def test_a_few_bad_bytes_do_not_make_another_encoding() -> None:
-    text = "从前有座山，山里有座庙。".encode() * 50
-    assert encoding_of(text + b"\xff" + text) == "utf-8"
-    assert encoding_of("从前有座山，山里有座庙。".encode("gb18030") * 50 + b"\xff") == "gb18030"
 
 
 # ---------------------------------------------------------------- JSON
@@ -329,107 +287,3 @@ def test_long_documents_are_cut_at_line_ends_not_dropped(tmp_path: Path) -> None
 def test_cut_a_line_without_ends() -> None:
     assert cut("一二。三四。五六", 4) == ["一二。", "三四。", "五六"]
     assert cut("一" * 10, 4) == ["一一一一", "一一一一", "一一"]
-
-
-# ---------------------------------------------------------------- the sniffer
-
-
-def test_unknown_files_are_described(tmp_path: Path) -> None:
-    for name, text, looks in [
-        ("a.json", '[{"riddle": "x", "reply": "y"}]', "JSON with keys riddle, reply"),
-        (
-            "dpo.json",
-            '[{"conversations": [], "chosen": {}, "rejected": {}}]',
-            "JSON with keys conversations, chosen, rejected",
-        ),
-        ("a.md", "# 标题", "utf-8 text that begins with '# 标题'"),
-        ("b.json", "[1, 2", "damaged JSON, or JSON whose records are not objects"),
-    ]:
-        with pytest.raises(UserError) as told:
-            choose(Sample(write(tmp_path / name, text)), "auto")
-        assert looks in str(told.value)
-        assert "alpaca: JSON list" in str(told.value)
-
-
-@pytest.mark.parametrize("content", [b"\0\1\2", "问,答\n你好,好\n".encode("utf-16-le"), "q,a\n".encode("utf-16-be")])
-def test_what_holds_nul_bytes_is_no_text(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "a.csv").write_bytes(content)
-    with pytest.raises(UserError, match=r"a\.csv: looks like UTF-16 or binary; save it as UTF-8"):
-        choose(Sample(tmp_path / "a.csv"), "auto")
-
-
-def test_a_stray_nul_byte_is_no_reason(tmp_path: Path) -> None:
-    assert detect_encoding(write(tmp_path / "a.txt", "你好，\0世界。" + "很长的一段。" * 100)) == "utf-8"
-
-
-def test_a_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
-    name = os.fsencode(tmp_path) + b"/\xce\xca.csv"
-    try:
-        Path(os.fsdecode(name)).write_text("q,a\n1,2\n", encoding="utf-8")
-    except OSError:
-        pytest.skip("this file system takes UTF-8 names only")
-    for typed in (str(tmp_path), os.fsdecode(name), f"{tmp_path}/*.csv"):
-        with pytest.raises(UserError, match="name is not UTF-8; rename it") as told:
-            expand([Input(typed)])
-        str(told.value).encode()
-    with pytest.raises(UserError, match="nothing there") as told:
-        expand([Input(os.fsdecode(name + b".gz"))])
-    str(told.value).encode()
-
-
-def test_a_reader_can_be_named(tmp_path: Path) -> None:
-    path = write(tmp_path / "notes.md", "# 标题\n\n一段")
-    assert len(read(path, "plain_text")) == 2
-    with pytest.raises(UserError, match=r"unknown reader alpacca; did you mean alpaca\?"):
-        choose(Sample(path), "alpacca")
-
-
-def test_every_reader_is_found() -> None:
-    assert set(readers()) == {
-        "alpaca",
-        "conversations",
-        "csv_pairs",
-        "json_pairs",
-        "json_text",
-        "parquet_rows",
-        "plain_text",
-    }
-    assert all(reader.ABOUT for reader in readers().values())
-
-
-# ---------------------------------------------------------------- inputs as typed
-
-
-def test_expand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name in ("raw/b.txt", "raw/a.txt", "raw/deep/a.txt", "raw/.hidden/c.txt", "raw/readme.md"):
-        Path(name).parent.mkdir(parents=True, exist_ok=True)
-        write(Path(name), "文")
-    folder = expand([Input("raw")])
-    assert [(raw.name, raw.source, raw.label) for raw in folder] == [
-        ("raw/a.txt", "raw", "raw/a.txt"),
-        ("raw/b.txt", "raw", "b.txt"),
-        ("raw/deep/a.txt", "raw", "raw/deep/a.txt"),
-    ]
-    by_glob = expand([Input("raw/*.txt"), Input("raw/b.txt")])
-    assert [(raw.name, raw.source, raw.reader) for raw in by_glob] == [
-        ("raw/a.txt", "a", "plain_text"),
-        ("raw/b.txt", "b", "plain_text"),
-    ]
-    assert expand([Input("raw/a.txt", source="我的 语料/1")])[0].source == "我的_语料_1"
-    assert expand([Input(str(tmp_path / "raw" / "a.txt"))])[0].name == (tmp_path / "raw" / "a.txt").as_posix()
-
-
-def test_expand_names_what_is_wrong(tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    write(tmp_path / "a.txt", "文")
-    for inputs, said in [
-        ([], "clean.inputs is empty; name a corpus"),
-        ([Input("no/such.csv")], "no/such.csv: nothing there"),
-        ([Input("no/*.csv")], r"no/\*.csv: nothing there"),
-        ([Input(str(tmp_path / "empty"))], "no file in this folder can be read"),
-        ([Input("hf://owner/name")], "pretrain.stream=hf://owner/name"),
-        ([Input(str(tmp_path / "a.txt"), reader="txt")], "unknown reader txt; "),
-    ]:
-        with pytest.raises(UserError, match=said):
-            expand(inputs)

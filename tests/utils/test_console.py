@@ -7,6 +7,7 @@ import pty
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -87,7 +88,8 @@ def test_the_cheap_stages_on_a_terminal(tmp_path: Path) -> None:
 
 def ending(main: str, rank: str = "0") -> subprocess.Popen[str]:
     """A program whose body is `main`, on its way."""
-    code = f"import time\nfrom utils.console import *\ndef main():\n    {main}\nrun_program(main)"
+    body = textwrap.indent(main, "    ")
+    code = f"import time\nfrom utils.console import *\ndef main():\n{body}\nrun_program(main)"
     return subprocess.Popen(
         [sys.executable, "-c", code], cwd=ROOT, env=environment(RANK=rank), stderr=subprocess.PIPE, text=True
     )
@@ -116,8 +118,7 @@ def test_permission_denied_names_the_path(tmp_path: Path) -> None:
 
 
 def test_no_broad_except_holds_a_stop() -> None:
-    body = "signal.raise_signal(signal.SIGTERM)"
-    process = ending(f"exec('try:\\n {body}\\nexcept Exception:\\n pass')")
+    process = ending("try:\n    signal.raise_signal(signal.SIGTERM)\nexcept Exception:\n    pass")
     said = process.communicate(timeout=30)[1]
     assert process.returncode == 128 + signal.SIGTERM, said
     assert "the same command goes on" in said
