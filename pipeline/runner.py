@@ -192,7 +192,7 @@ def _stale_stages(recipe: Recipe) -> dict[str, str]:
     for stage in ("clean", "tokenizer", "pack"):
         folder = recipe.folder(stage)
         inputs = _inputs_of(stage, recipe)
-        before = () if stage == "clean" else inputs.values()
+        before = [] if stage == "clean" else [path for path in inputs.values() if isinstance(path, Path)]
         if any(manifest(one) is None for one in (folder, *before)):
             continue  # made again in any case; whether that changes anything shows then
         reasons = why_stale(folder, config_json(getattr(recipe, stage)), inputs)
@@ -201,11 +201,11 @@ def _stale_stages(recipe: Recipe) -> dict[str, str]:
     return found
 
 
-def _inputs_of(stage: str, recipe: Recipe) -> dict[str, Path]:
+def _inputs_of(stage: str, recipe: Recipe) -> dict[str, Path | Json]:
     if stage == "clean":
-        from pipeline.clean.inputs import expand
+        from pipeline.clean.stage import inputs_of
 
-        return {raw.name: raw.path for raw in expand(recipe.clean.inputs)}
+        return inputs_of(recipe.clean)
     if stage == "tokenizer":
         return {"clean": recipe.folder("clean")}
     return {"clean": recipe.folder("clean"), "tokenizer": recipe.folder("tokenizer")}

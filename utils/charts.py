@@ -7,11 +7,12 @@ font of ours. Under the pointer a chart names its values, with no script: strips
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 from utils.console import tell
-from utils.page import Html, escape, number
+from utils.page import Html, clamped, escape, number
 
 Point = tuple[float, float]
 WIDTH, HEIGHT = 720, 300
@@ -151,6 +152,75 @@ def bars(values: Mapping[str, float], title: str = "") -> Html:
         for name, value in values.items()
     )
     return Html(f'<figure>{_caption(title, [])}<div class="bars">{rows}</div></figure>')
+
+
+@dataclass(frozen=True)
+class Stack:
+    """One bar of `stacks`: its name, a few words at its end, and its parts as (name, amount, kind)."""
+
+    name: str
+    note: str
+    parts: Sequence[tuple[str, float, str]]
+
+
+def stacks(shown: Iterable[Stack], kinds: Mapping[str, str], title: str = "") -> Html:
+    """Wholes by their parts, all bars of one length; `kinds` gives each kind of part its colour (a class)."""
+    listed = list(shown)
+    used = {kind for one in listed for _, amount, kind in one.parts if amount > 0}
+    keys = [
+        f'<span class="key {css}"><span>{escape(kind)}</span></span>' for kind, css in kinds.items() if kind in used
+    ]
+    rows = "".join(_stack(one, kinds) for one in listed)
+    return Html(
+        f"<figure><figcaption>{f'<b>{escape(title)}</b>' if title else ''}{''.join(keys)}</figcaption>"
+        f'<div class="stacks">{rows}</div></figure>'
+    )
+
+
+def _stack(one: Stack, kinds: Mapping[str, str]) -> str:
+    total = sum(amount for _, amount, _ in one.parts) or 1
+    parts = "".join(
+        f'<i class="{kinds[kind]}" style="flex-grow:{amount / total:.6f}" '
+        f'title="{escape(f"{name}: {number(amount)} ({amount / total:.1%})")}"></i>'
+        for name, amount, kind in one.parts
+        if amount > 0
+    )
+    return f"{clamped(one.name)}<div>{parts}</div><span>{escape(one.note)}</span>"
+
+
+SMALL_WIDTH, SMALL_HEIGHT, SMALL_FLOOR = 340, 116, 92
+
+
+def small_histogram(
+    edges: Sequence[str], behind: Sequence[int], front: Sequence[int], names: tuple[str, str], ticks: Sequence[str]
+) -> Html:
+    """Two histograms over the same bins, one before the other; small, to stand beside others of its kind.
+
+    `edges` are as written, one more than there are bins or, if the last bin is open, as many; those among `ticks`
+    are shown below.
+    """
+    step = SMALL_WIDTH / max(len(behind), 1)
+    most = max([*behind, *front, 1])
+    parts = []
+    for i, (all_of_them, some) in enumerate(zip(behind, front, strict=True)):
+        span = f"{edges[i]} – {edges[i + 1]}" if i + 1 < len(edges) else f"≥ {edges[i]}"
+        label = f"{span}: {names[0]} {number(all_of_them)}, {names[1]} {number(some)}"
+        hover = f'<rect class="over" x="{i * step:.1f}" width="{step:.1f}" y="0" height="{SMALL_FLOOR}"/>'
+        bars_of_bin = _rise(i, step, all_of_them / most, "behind") + _rise(i, step, some / most, "bar c0")
+        parts.append(f"<g>{hover}{bars_of_bin}<title>{escape(label)}</title></g>")
+    parts.append(f'<line class="axis" x1="0" x2="{SMALL_WIDTH}" y1="{SMALL_FLOOR}" y2="{SMALL_FLOOR}"/>')
+    for i, edge in enumerate(edges):
+        if edge in ticks:
+            side = "start" if i == 0 else "end" if i == len(behind) else "middle"
+            parts.append(f'<text x="{i * step:.1f}" y="{SMALL_HEIGHT - 7}" text-anchor="{side}">{escape(edge)}</text>')
+    size = f"0 0 {SMALL_WIDTH} {SMALL_HEIGHT}"
+    return Html(f'<svg class="chart small" viewBox="{size}" role="img">{"".join(parts)}</svg>')
+
+
+def _rise(i: int, step: float, share: float, kind: str) -> str:
+    height = max(share * (SMALL_FLOOR - 6), 1.2 if share else 0)  # one record among millions is still seen
+    place = f'x="{i * step + 0.75:.1f}" width="{step - 1.5:.1f}"'
+    return f'<rect class="{kind}" {place} y="{SMALL_FLOOR - height:.1f}" height="{height:.1f}"/>'
 
 
 # ---------------------------------------------------------------- pieces

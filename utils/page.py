@@ -11,8 +11,11 @@ here and in `utils/charts.py` make.
 from __future__ import annotations
 
 import html
+import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,9 @@ from utils.console import is_chinese, tell, well_formed
 
 NOTHING = "–"
 """Stands in a table where there is no value."""
+
+MOST_PAIRS = 100_000
+"""Equal characters of two texts up to which they are compared letter by letter; more would take seconds."""
 
 
 class Html(str):
@@ -44,6 +50,14 @@ class Answer:
     expected: str | None = None
     right: bool | None = None
     note: str = ""
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """A piece of somebody's text, with what there is to say about it: the first label stands out."""
+
+    text: str
+    labels: Sequence[str] = ()
 
 
 def escape(value: object) -> Html:
@@ -139,7 +153,7 @@ def _is_figure(cell: object) -> bool:
     if not isinstance(cell, str) or isinstance(cell, Html):
         return False
     try:
-        float(cell.rstrip(" %×").replace(",", ""))
+        float(cell.strip("<> %×").replace(",", ""))
     except ValueError:
         return cell == NOTHING
     return True
@@ -147,6 +161,11 @@ def _is_figure(cell: object) -> bool:
 
 def _cell(cell: object) -> object:
     return NOTHING if cell is None else cell if isinstance(cell, Html) else number(cell)
+
+
+def clamped(name: str) -> Html:
+    """A name of any length in two lines; all of it under the pointer."""
+    return Html(f'<span class="clamp" title="{escape(name)}">{escape(name)}</span>')
 
 
 def meter(share: float, low: float | None = None, high: float | None = None) -> Html:
@@ -168,9 +187,7 @@ def _answer(answer: Answer) -> str:
         name = tell("right", "对") if answer.right else tell("wrong", "错")
         sign = f'<span class="{"yes" if answer.right else "no"}" title="{name}">{"✓" if answer.right else "✗"}</span>'
     note = f"<small>{escape(answer.note)}</small>" if answer.note else ""
-    said = (
-        f"<p>{escape(answer.said)}</p>" if answer.said.strip() else f'<p class="none">{tell("(nothing)", "（无）")}</p>'
-    )
+    said = f"<p>{escape(answer.said)}</p>" if answer.said.strip() else f'<p class="none">{_nothing()}</p>'
     if answer.expected is not None and answer.expected != answer.said:
         labels = tell("said", "所答"), tell("expected", "应答")
         said = (
@@ -184,6 +201,103 @@ def folded(summary: str, *blocks: str) -> Html:
     """Content that opens at a click; print shows the summary alone."""
     return Html(f"<details><summary>{escape(summary)}</summary>{''.join(escape(b) for b in blocks)}</details>")
 
+
+def excerpts(shown: Iterable[Excerpt]) -> Html:
+    """Texts one below the other, each with its labels; line ends are theirs, and so is the direction they run in."""
+    return Html(f'<div class="excerpts">{"".join(_excerpt(one) for one in shown)}</div>')
+
+
+def _excerpt(one: Excerpt) -> str:
+    labels = "".join(f"<span>{escape(label)}</span>" for label in one.labels if label)
+    head = f'<p class="labels">{labels}</p>' if labels else ""
+    text = f'<p dir="auto">{escape(one.text)}</p>' if one.text.strip() else f'<p class="none">{_nothing()}</p>'
+    kind = ' class="labelled"' if labels else ""
+    return f"<article{kind}>{head}{text}</article>"
+
+
+def _nothing() -> str:
+    return tell("(nothing)", "（无）")
+
+
+# ---------------------------------------------------------------- what changed
+
+
+def changes(before: str, after: str, context: int | None = None, unfinished: bool = False) -> Html:
+    """One text as it became another: what went is struck out, what came is marked, and what nobody can see is named.
+
+    `context` is how many characters beside a change are shown; None shows all of the text. An `unfinished` text
+    goes on beyond its closing "…": that the other one goes on further is no change.
+    """
+    goes_on = [unfinished and text.endswith("…") for text in (before, after)]
+    parts = _together(_edits(*(t.removesuffix("…") if unfinished else t for t in (before, after))))
+    if parts and ((goes_on[0] and not parts[-1][0]) or (goes_on[1] and not parts[-1][1])):
+        parts.pop()
+    shown = []
+    for i, (old, new) in enumerate(parts):
+        if old == new:
+            shown.append(_shortened(old, context, i == 0, i == len(parts) - 1))
+        else:
+            shown.append((f"<del>{_named(old)}</del>" if old else "") + (f"<ins>{_named(new)}</ins>" if new else ""))
+    return Html("".join(shown) + ("…" if any(goes_on) else ""))
+
+
+def _edits(before: str, after: str) -> list[tuple[str, str]]:
+    """Both texts cut alike: pieces that are equal, and pieces that took each other's place."""
+    start = _common(before, after)
+    end = _common(before[start:][::-1], after[start:][::-1])
+    old, new = before[start : len(before) - end], after[start : len(after) - end]
+    counts, others = Counter(old), Counter(new)
+    if sum(count * others[c] for c, count in counts.items()) > MOST_PAIRS:
+        middle = [(old, new)]
+    else:
+        steps = SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
+        middle = [(old[a:b], new[c:d]) for _, a, b, c, d in steps]
+    tail = before[len(before) - end :]
+    return [(before[:start], before[:start]), *middle, (tail, tail)]
+
+
+def _common(one: str, other: str) -> int:
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))
+
+
+def _together(parts: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Changes with less between them than they change themselves are one: people read words, not letters."""
+    found: list[tuple[str, str]] = []
+    for part in parts:
+        if part == ("", ""):
+            continue
+        if len(found) > 1 and part[0] != part[1] and found[-1][0] == found[-1][1]:
+            between, last = found[-1][0], found[-2]
+            if len(between) < min(max(map(len, last)), max(map(len, part))):
+                found[-2:] = [(last[0] + between + part[0], last[1] + between + part[1])]
+                continue
+        found.append(part)
+    return found
+
+
+def _shortened(text: str, context: int | None, first: bool, last: bool) -> str:
+    """What stayed the same, only as much of it as lies beside a change."""
+    before, after = (0 if first else context or 0), (0 if last else context or 0)
+    if context is None or len(text) <= before + after + context // 2:
+        return escape(text)
+    return f'{escape(text[:before])}<span class="cut">⋯</span>{escape(text[len(text) - after :])}'
+
+
+def _named(text: str) -> str:
+    """Text with a sign for each character that nobody sees."""
+    return "".join(_sign(c) for c in text)
+
+
+def _sign(c: str) -> str:
+    if c in _SIGNS:
+        return _SIGNS[c]
+    if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zs", "Zl", "Zp"):
+        return f"<code>U+{ord(c):04X}</code>"
+    return escape(c)
+
+
+_SIGNS = {" ": "␣", "\n": "⏎\n", "\t": "⇥", "\r": "<code>CR</code>"}
 
 MARK = (
     '<svg viewBox="0 0 24 24" width="22" height="22" aria-hidden="true"><path d="M12 21V11" />'

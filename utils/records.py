@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -49,7 +49,12 @@ def write_records(path: Path, rows: Sequence[Record]) -> None:
 def write_table(path: Path, table: pa.Table) -> None:
     """`write_records`, of rows that are a table already."""
     with whole(path) as draft:
-        pq.write_table(table, draft, compression="zstd", row_group_size=8192)
+        write_rows(draft, table)
+
+
+def write_rows(sink: Path | BinaryIO, table: pa.Table) -> None:
+    """A shard's bytes, into a file that the caller makes whole."""
+    pq.write_table(table, sink, compression="zstd", row_group_size=8192)
 
 
 def record_shards(clean: Path, split: str) -> dict[str, list[Path]]:

@@ -87,16 +87,20 @@ def hash_file(path: Path) -> str:
     return digest.hexdigest()
 
 
-def fingerprint(path: Path) -> Json:
-    """What identifies an input: the content of a finished stage, or of a file."""
+def fingerprint(path: Path | Json) -> Json:
+    """What identifies an input: the content of a finished stage, or of a file; of what lies elsewhere, as given."""
+    if isinstance(path, dict):
+        return path
     if path.is_dir():
         return {"identity": identity(path)}
     stat = path.stat()
     return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "hash": hash_file(path)}
 
 
-def unchanged(path: Path, known: Json) -> bool:
+def unchanged(path: Path | Json, known: Json) -> bool:
     """Is this input what it was? By size and time first; its content is read only if those differ."""
+    if isinstance(path, dict):
+        return path == known
     if "identity" in known:
         return manifest(path) is not None and identity(path) == known["identity"]
     if not path.is_file():
@@ -177,7 +181,7 @@ def write_manifest(
     write_json(folder / MANIFEST, value | {"versions": versions(*packages), "files": files})
 
 
-def why_stale(folder: Path, config: Json, inputs: Mapping[str, Path]) -> list[str]:
+def why_stale(folder: Path, config: Json, inputs: Mapping[str, Path | Json]) -> list[str]:
     """Why a finished folder has to be made again; nothing if it is what the config and inputs ask for."""
     known = manifest(folder)
     if known is None:
@@ -205,19 +209,20 @@ def damaged_files(folder: Path, known: Json) -> list[str]:
 def build(
     stage: str,
     config: Any,
-    inputs: Mapping[str, Path],
+    inputs: Mapping[str, Path | Json],
     output: Path,
     work: Callable[[Path], Json],
     packages: tuple[str, ...] = (),
 ) -> bool:
     """Make `output` unless it is there already; True if there was something to do.
 
+    An input is a path, or the fingerprint of something that is not on this machine.
     `work(folder)` fills a temporary folder and returns counters. If an earlier run with the same config and
     inputs was killed, the folder still holds the parts that it finished: work that goes part by part asks
     whether a part exists before making it, and writes each through `whole()`.
     """
     for name, path in inputs.items():
-        if not path.exists():
+        if isinstance(path, Path) and not path.exists():
             raise UserError(
                 f"{stage}: input {name} not found at {path}; correct its path or run the stage that makes it"
             )

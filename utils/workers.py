@@ -9,8 +9,8 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
 from typing import TypeVar
@@ -21,12 +21,62 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
+class Workers:
+    """Processes that stay for several lots of tasks: `with Workers(2) as workers: workers.run(work, tasks)`.
+
+    One worker is this process itself. `mend` says what helps if there was not enough memory.
+    """
+
+    def __init__(self, count: int, mend: str = "give fewer workers="):
+        self.count, self.mend = count, mend
+        self._pool: ProcessPoolExecutor | None = None
+        self._before = set(multiprocessing.active_children())
+
+    def __enter__(self) -> Workers:
+        if self.count > 1:
+            self.start()
+        return self
+
+    def start(self) -> None:
+        """Let even a single worker be a process of its own."""
+        context = multiprocessing.get_context("spawn")
+        self._pool = ProcessPoolExecutor(self.count, mp_context=context, initializer=_begin)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._pool is None:
+            return
+        if kind is not None:  # an error, Ctrl-C or a consumer that left: nobody waits for tasks half done
+            for child in set(multiprocessing.active_children()) - self._before:
+                child.terminate()
+        self._pool.shutdown(cancel_futures=True)
+
+    def run(self, work: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
+        """Results in the order of the tasks."""
+        if self._pool is None:
+            yield from map(work, tasks)
+        else:
+            yield from self._results([self._pool.submit(work, task) for task in tasks])
+
+    def run_unordered(self, work: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
+        """Results as they finish."""
+        if self._pool is None:
+            yield from map(work, tasks)
+        else:
+            yield from self._results(as_completed([self._pool.submit(work, task) for task in tasks]))
+
+    def _results(self, futures: Iterable[Future[Result]]) -> Iterator[Result]:
+        try:
+            for future in futures:
+                yield future.result()
+        except BrokenProcessPool:
+            told = f"a worker process was killed, most likely for want of memory; {self.mend}"
+            raise UserError(told) from None
+
+
 def run_tasks(work: Callable[[Task], Result], tasks: Sequence[Task], workers: int) -> Iterator[Result]:
     """Results in the order in which they finish; in this process if one worker is enough."""
-    if workers <= 1 or len(tasks) <= 1:
-        yield from map(work, tasks)
-    else:
-        yield from _spread(work, tasks, min(workers, len(tasks)), "give fewer workers=")
+    with Workers(min(workers, len(tasks))) as pool:
+        yield from pool.run_unordered(work, tasks)
 
 
 def run_apart(work: Callable[[Task], Result], task: Task, mend: str) -> Result:
@@ -34,25 +84,10 @@ def run_apart(work: Callable[[Task], Result], task: Task, mend: str) -> Result:
 
     `mend` says what helps if there was not enough memory.
     """
-    (result,) = _spread(work, [task], 1, mend)
-    return result
-
-
-def _spread(work: Callable[[Task], Result], tasks: Sequence[Task], workers: int, mend: str) -> Iterator[Result]:
-    context = multiprocessing.get_context("spawn")
-    before = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin)
-    try:
-        for done in as_completed([pool.submit(work, task) for task in tasks]):
-            yield done.result()
-    except BrokenProcessPool:
-        raise UserError(f"a worker process was killed, most likely for want of memory; {mend}") from None
-    except BaseException:  # an error, Ctrl-C or a consumer that left: nobody waits for tasks half done
-        for child in set(multiprocessing.active_children()) - before:
-            child.terminate()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
+    with Workers(1, mend) as pool:
+        pool.start()
+        (result,) = pool.run(work, [task])
+        return result
 
 
 def worker_count(wanted: int) -> int:

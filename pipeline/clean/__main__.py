@@ -1,15 +1,38 @@
-"""`python -m pipeline.clean [RECIPE] [section.key=value …]`: raw corpora into clean records."""
+"""`python -m pipeline.clean [RECIPE] [section.key=value …]`: raw corpora into clean records.
+
+`python -m pipeline.clean --look FILE…` shows what files are taken for, and cleans nothing.
+"""
 
 from __future__ import annotations
 
-from pipeline.clean.stage import run
+import sys
+from collections.abc import Sequence
+
+from pipeline.clean.look import look
 from pipeline.recipe import Recipe, stage_program
+from utils.console import UserError, run_program, say
+
+LOOK = "--look"
 
 
 def clean(recipe: Recipe) -> bool:
     """Clean what the recipe names, into its workspace."""
+    from pipeline.clean.stage import run
+
     return run(recipe.clean, recipe.folder("clean"))
 
 
+def show(names: Sequence[str]) -> None:
+    """What each of these files is taken for."""
+    if not names:
+        raise UserError(f"{LOOK}: give a file, a folder or a glob: python -m pipeline.clean {LOOK} my.csv")
+    for name in names:
+        for one in look(name):
+            say("\n".join(one.lines()))
+
+
 if __name__ == "__main__":
-    stage_program("clean", clean)
+    if sys.argv[1:2] == [LOOK]:
+        run_program(lambda: show(sys.argv[2:]))
+    else:
+        stage_program("clean", clean)

@@ -5,11 +5,12 @@ Names are compared without case, spaces, underscores or hyphens, so `Input Text`
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-from pipeline.clean.protocol import Found, Item, Unreadable
+from pipeline.clean.protocol import Found, pair
 
 PAIRS = (
     ("question", "answer"),
@@ -17,6 +18,7 @@ PAIRS = (
     ("问题", "回答"),
     ("问题", "答案"),
     ("prompt", "response"),
+    ("prompt", "completion"),
     ("ask", "answer"),
     ("instruction", "output"),
     ("instruction", "response"),
@@ -40,6 +42,50 @@ def plain(name: object) -> str:
     return str(name).strip("\ufeff \t\r\n").casefold().replace(" ", "").replace("_", "").replace("-", "")
 
 
+def text(row: Mapping[str, Any], name: str) -> str:
+    """What a row says under this name: null is nothing, a number its digits; ValueError if it is missing or no text."""
+    try:
+        value = row[name]
+    except KeyError:
+        raise ValueError(f"no {name}") from None
+    return value if type(value) is str else _text_of(value, name)
+
+
+def optional(row: Mapping[str, Any], name: str) -> str:
+    """The same, of a column that need not be there."""
+    value = row.get(name)
+    return value if type(value) is str else _text_of(value, name)
+
+
+def _text_of(value: Any, name: str) -> str:
+    if value is None or value != value:  # pandas writes a missing text as NaN
+        return ""
+    if not isinstance(value, str | int | float) or isinstance(value, bool):
+        raise ValueError(f"{name} holds a {type(value).__name__}, not text")
+    return str(value)
+
+
+def number(value: Any) -> float | None:
+    """A count of stars or upvotes, if it is one."""
+    if isinstance(value, int | float | str):
+        try:
+            found = float(value)
+        except (ValueError, OverflowError):
+            return None
+        return found if abs(found) < float("inf") else None
+    return None
+
+
+def rest(row: Mapping[str, Any], used: Container[str]) -> dict[str, Any]:
+    """What a row says besides."""
+    return {k: v for k, v in row.items() if k not in used and v is not None and v != ""}
+
+
+def joined(question: str, more: str) -> str:
+    """A question and what stands below it, if both say something."""
+    return f"{question}\n{more}" if question.strip() and more.strip() else question if question.strip() else more
+
+
 @dataclass(frozen=True)
 class Columns:
     """Which of a table's columns are which; the others go to `meta`."""
@@ -50,44 +96,42 @@ class Columns:
     """Alpaca's `input`: stands below the question."""
     text: str = ""
 
-    def item(self, row: Mapping[str, Any]) -> Item:
-        """A row as a record. A missing value is an empty one, which the rules drop; another type is unreadable."""
-        used = (self.text,) if self.text else (self.question, self.answer, self.more)
-        for name in used:
-            value = row.get(name)
-            if (
-                value is not None
-                and not isinstance(value, str | int | float)
-                and not _is_alternatives(name, value, self)
-            ):
-                return Unreadable(f"{name} holds a {type(value).__name__}, not text", str(dict(row))[:200])
-        meta = {str(k): v for k, v in row.items() if k not in used and v not in (None, "")}
+    def found(self, row: Mapping[str, Any]) -> Found:
+        """A row as a record. A missing value is an empty one, which the rules drop; ValueError if it is no text."""
         if self.text:
-            return Found(text=_text(row.get(self.text)), meta=meta)
-        asked = "\n".join(part for part in (_text(row.get(self.question)), _text(row.get(self.more))) if part.strip())
-        answer = _text(row.get(self.answer))
-        return Found(messages=[{"role": "user", "content": asked}, {"role": "assistant", "content": answer}], meta=meta)
+            return Found(text=text(row, self.text), meta=rest(row, (self.text,)))
+        asked = text(row, self.question)
+        if self.more:
+            asked = joined(asked, optional(row, self.more))
+        return pair(asked, answer(row, self.answer), rest(row, (self.question, self.answer, self.more)))
+
+
+def answer(row: Mapping[str, Any], name: str) -> str:
+    """An answer, or the first of a list of answers."""
+    value = row.get(name)
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return value[0] if value else ""
+    return text(row, name)
+
+
+def is_exam(names: Sequence[str]) -> bool:
+    """Are these the columns of a multiple-choice exam? Its answer is a letter, and no answer without the choices."""
+    return {"a", "b", "c", "d"} <= {plain(name) for name in names}
 
 
 def find(names: Sequence[str]) -> Columns | None:
     """The meaning of these columns, or None if they have none that we know."""
+    return _find(tuple(names))
+
+
+@lru_cache(4096)
+def _find(names: tuple[str, ...]) -> Columns | None:
     here = {plain(name): name for name in names}
-    for question, answer in PAIRS:
-        if plain(question) in here and plain(answer) in here:
+    for question, replies in PAIRS:
+        if plain(question) in here and plain(replies) in here:
             more = here.get("input", "") if question == "instruction" else ""
-            return Columns(question=here[plain(question)], answer=here[plain(answer)], more=more)
-    for text in TEXTS:
-        if text in here:
-            return Columns(text=here[text])
+            return Columns(question=here[plain(question)], answer=here[plain(replies)], more=more)
+    for one in TEXTS:
+        if one in here:
+            return Columns(text=here[one])
     return None
-
-
-def _is_alternatives(name: str, value: Any, columns: Columns) -> bool:
-    """An answer may be a list of answers, of which the first is taken."""
-    return name == columns.answer and isinstance(value, list) and all(isinstance(v, str) for v in value)
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, list):
-        return value[0] if value else ""
-    return "" if value is None else str(value)

@@ -2,8 +2,106 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from dataclasses import dataclass, field, fields
+from typing import ClassVar, Literal, TypeVar
+
+Profile = Literal["web", "prose", "light"]
+Some = TypeVar("Some", bound="Rules")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What keeps a record out: thresholds over its features. A rule left empty is as the corpus's reader says."""
+
+    min_chars: int | None = None
+    """Shorter texts and replies are dropped; 1 unless the reader says otherwise."""
+
+    max_chars: int | None = None
+    """Longer texts and dialogues are dropped (a text file is cut at its blank lines instead); 100,000 otherwise."""
+
+    min_score: float | None = None
+    """Fewer stars or upvotes, where the corpus counts them, and the record is dropped."""
+
+    min_han: float | None = None
+    """Least share of Han characters among a record's letters."""
+
+    max_digits: float | None = None
+    """Largest share of digits among a record's characters."""
+
+    max_symbols: float | None = None
+    """Largest share of hashtags and ellipses among a record's characters."""
+
+    max_repeated_lines: float | None = None
+    """Largest share of characters in lines that stood before."""
+
+    max_top_2gram: float | None = None
+    """Largest share of the most frequent two characters in a row; asked of records of 50 characters and more."""
+
+    max_top_3gram: float | None = None
+    """The same of three characters."""
+
+    max_top_4gram: float | None = None
+    """The same of four characters."""
+
+    min_sentences: int | None = None
+    """Fewer sentence ends, and a text is dropped."""
+
+    max_ads: int | None = None
+    """More phrases of advertisements and stock endings than this, and the record is dropped."""
+
+    max_vulgar: int | None = None
+    """More vulgar words than this, and the record is dropped."""
+
+    max_swaps: float | None = None
+    """More marks of machine paraphrase (synonym swaps) a hundred characters, and the record is dropped."""
+
+    tables: bool | None = None
+    """Keep records that hold or ask for a table."""
+
+    translations: bool | None = None
+    """Keep records that ask for a translation."""
+
+    max_per_question: int | None = None
+    """At most so many different answers of one question; 0 is no limit."""
+
+    max_per_answer: int | None = None
+    """At most so many different questions of one answer; 0 is no limit."""
+
+    near: float | None = None
+    """Similarity (Jaccard, of five characters in a row) from which two records count as one; 0 compares none."""
+
+    def __post_init__(self) -> None:
+        low, high = self.min_chars, self.max_chars
+        if min(low or 0, high or 1) < 0 or high == 0 or (low or 0) > (high or low or 0):
+            raise ValueError(f"min_chars = {low}, max_chars = {high}; the first must not exceed the second")
+        for name in _SHARES:
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise ValueError(f"{name} = {value:g}; it is a share, between 0 and 1")
+        for name in ("min_sentences", "max_ads", "max_vulgar", "max_swaps", "max_per_question", "max_per_answer"):
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise ValueError(f"{name} = {value:g}; it cannot be negative")
+
+
+_SHARES = (
+    "min_han",
+    "max_digits",
+    "max_symbols",
+    "max_repeated_lines",
+    "max_top_2gram",
+    "max_top_3gram",
+    "max_top_4gram",
+    "near",
+)
+RULE_NAMES = tuple(f.name for f in fields(Rules))
+DEFAULT_RULES = Rules(min_chars=1, max_chars=100_000, near=0.0)
+
+
+def overlaid(*layers: Rules) -> Rules:
+    """One set of rules: of each, what the last layer that speaks of it says."""
+    chosen = {name: getattr(layer, name) for layer in layers for name in RULE_NAMES if getattr(layer, name) is not None}
+    return Rules(**chosen)
 
 
 @dataclass(frozen=True)
@@ -13,7 +111,7 @@ class Input:
     SHORT: ClassVar[str] = "path"
 
     path: str
-    """A file, a folder or a glob."""
+    """A file, a folder or a glob; a URL that fsspec knows (s3://…); or hf://owner/name, read as a stream."""
 
     reader: str = "auto"
     """Which reader understands it; `auto` looks into the file."""
@@ -21,21 +119,39 @@ class Input:
     source: str = ""
     """The name of the corpus in shards, mixtures and reports; the folder's or the file's name if empty."""
 
+    profile: Literal["auto", "web", "prose", "light"] = "auto"
+    """How much is mended: `web` pages, `prose`, or `light` (dialogues, code); `auto` is as the reader says."""
+
+    rules: Rules = field(default_factory=Rules)
+    """Rules for this corpus alone, over those of the recipe and of its reader."""
+
 
 @dataclass(frozen=True)
-class CleanConfig:
+class CleanConfig(Rules):
     """Raw corpora in, clean records out."""
 
-    FREE: ClassVar[frozenset[str]] = frozenset({"workers", "engine"})
+    FREE: ClassVar[frozenset[str]] = frozenset({"workers", "engine", "address", "store", "keep_features"})
 
     inputs: list[Input] = field(default_factory=list)
-    """Corpora: paths, globs, or {path, reader, source}."""
+    """Corpora: paths, globs, or {path, reader, source, profile, rules}."""
 
     workers: int = 0
     """Processes; 0 takes one a core. The output does not depend on it."""
 
-    engine: Literal["local"] = "local"
-    """Where the tasks run."""
+    engine: Literal["local", "ray"] = "local"
+    """Where the tasks run: on this machine, or on a Ray cluster (requirements-cluster.txt)."""
+
+    address: str = "auto"
+    """The Ray cluster's address; `auto` takes the one this machine belongs to, or starts one here."""
+
+    store: str = ""
+    """Where tasks leave their files: a folder or URL (s3://…) that all machines see; the workspace if empty."""
+
+    keep_features: bool = True
+    """Keep the measures in clean/features, so that changed rules need no second reading. Costs as much disk again."""
+
+    missing: Literal["stop", "skip"] = "stop"
+    """What to do about an input that is not there: stop, or say so and go on with the others."""
 
     seed: int = 0
     """Orders the records within a source, and picks those that are held out."""
@@ -46,23 +162,23 @@ class CleanConfig:
     test: float = 0.0
     """Share of the records held out from everything, by group."""
 
-    min_chars: int = 1
-    """Shorter texts and replies are dropped."""
+    simplify: bool = True
+    """Write traditional characters as simplified ones."""
 
-    max_chars: int = 100_000
-    """Longer texts are dropped; a text file is cut at its blank lines, not here."""
+    pii: Literal["auto", "mask", "keep"] = "auto"
+    """Personal data (ID cards, bank cards, phones, mail, QQ, WeChat): `auto` masks them in texts from the web."""
+
+    decontaminate: list[str] = field(default_factory=list)
+    """Exams (files, folders, globs) whose questions no record may hold."""
 
     max_bad_ratio: float = 0.1
     """Stop when more than this share of the records cannot be read."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if min(self.valid, self.test) < 0 or self.valid + self.test >= 1:
             raise ValueError(f"valid = {self.valid}, test = {self.test}; they are shares, together below 1")
         if self.workers < 0:
             raise ValueError(f"workers = {self.workers}; give a number of processes, or 0 for one a core")
-        if not 0 <= self.min_chars <= self.max_chars or self.max_chars == 0:
-            raise ValueError(
-                f"min_chars = {self.min_chars}, max_chars = {self.max_chars}; the first must not exceed the second"
-            )
         if not 0 <= self.max_bad_ratio <= 1:
             raise ValueError(f"max_bad_ratio = {self.max_bad_ratio}; it is a share, between 0 and 1")

@@ -1,15 +1,24 @@
-"""The readers there are, found by listing `corpora/`, and which of them understands a file."""
+"""The readers there are, found by listing `corpora/`; which of them understands a file, and what it makes of it."""
 
 from __future__ import annotations
 
+from collections.abc import Generator, Iterator
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
+from xml.etree.ElementTree import ParseError
 
-from pipeline.clean.protocol import Reader, Sample
-from utils.console import UserError
+from pipeline.clean.columns import is_exam, understood
+from pipeline.clean.files.places import CORRUPT
+from pipeline.clean.files.rows import rows
+from pipeline.clean.protocol import Card, ItemOf, Located, Reader, Sample, Unreadable
+from pipeline.clean.turns import LISTS
+from utils.console import UserError, well_formed
 from utils.recipe import nearest
+
+SURELY = 2
+"""What `sniff` says of a file that is its own without doubt."""
 
 
 @cache
@@ -19,32 +28,110 @@ def readers() -> dict[str, Reader]:
     return {file.stem: cast("Reader", import_module(f"pipeline.clean.corpora.{file.stem}")) for file in files}
 
 
+def card(name: str) -> Card:
+    """What is known of a reader's corpus."""
+    return readers()[name].CARD
+
+
+# ---------------------------------------------------------------- which reader
+
+
+def scores(sample: Sample) -> dict[str, int]:
+    """The readers that know the file, and how surely."""
+    found = {name: reader.sniff(sample) for name, reader in readers().items()}
+    return {n: SURELY if card(n).names(sample.name) else sure for n, sure in found.items() if sure}
+
+
 def choose(sample: Sample, wanted: str) -> str:
-    """The reader asked for, or with `auto` the one that knows the file; the mend if there is none."""
+    """The reader asked for, or with `auto` the one that knows the file best; the mend if there is none."""
+    check(sample.name, wanted)
     if wanted != "auto":
-        if wanted not in readers():
-            raise UserError(
-                f"clean.inputs: {sample.path}: unknown reader {wanted}{nearest(wanted, ['auto', *readers()])}"
-            )
+        _refuse_tables(sample, wanted)
         return wanted
-    willing = [name for name, reader in readers().items() if reader.sniff(sample)]
-    if len(willing) == 1:
-        return willing[0]
-    if willing:
-        raise UserError(f"{sample.path}: {' and '.join(willing)} both understand it; say which with {{path, reader}}")
-    known = "; ".join(f"{name}: {reader.ABOUT}" for name, reader in readers().items())
-    raise UserError(f"{sample.path}: no reader knows this file; it looks like {describe(sample)}. Readers: {known}")
+    found = scores(sample)
+    willing = {name: sure for name, sure in found.items() if not card(name).only_named}
+    best = [name for name, sure in willing.items() if sure == max(willing.values())]
+    if len(best) == 1:
+        return best[0]
+    name = well_formed(sample.name)
+    if best:
+        mend = f"say which with {{path: …, reader: {best[0]}}}"
+        raise UserError(f"{name}: {' and '.join(best)} both understand it; {mend}")
+    if found:
+        only = next(iter(found))
+        mend = f"to read it all the same, say {{path: …, reader: {only}}}"
+        raise UserError(f"{name}: {only} reads this only if asked to ({card(only).only_named}); {mend}")
+    raise UserError(f"{name}: {_unknown(sample)}")
+
+
+def _refuse_tables(sample: Sample, wanted: str) -> None:
+    """A reader of text that is named for what has rows but no text."""
+    if not is_of_rows(wanted) and sample.container in ("parquet", "hub") and not readers()[wanted].sniff(sample):
+        raise UserError(f"{well_formed(sample.name)}: {wanted} reads no {sample.container}; name another reader")
+
+
+def check(name: str, wanted: str) -> None:
+    """Is there a reader of this name?"""
+    if wanted != "auto" and wanted not in readers():
+        near = nearest(wanted, ["auto", *readers()])
+        raise UserError(f"clean.inputs: {well_formed(name)}: unknown reader {wanted}{near}")
+
+
+def _unknown(sample: Sample) -> str:
+    if is_exam(sample.keys):
+        return "an exam (its columns are A, B, C, D), no corpus; clean.decontaminate keeps its questions out of others"
+    if sample.container in ("csv", "parquet", "hub"):
+        names = ", ".join(key for key in sample.keys if key) or "none"
+        mend = "write its commas as , instead of ，" if "，" in names else "rename them, in a table in its header row"
+        return f"columns {names}; understood are {understood()}, {', '.join(LISTS)}; {mend}"
+    known = "; ".join(f"{name}: {reader.CARD.about}" for name, reader in readers().items())
+    return f"no reader knows this file; it looks like {describe(sample)}. Readers: {known}"
 
 
 def describe(sample: Sample) -> str:
     """What a file looks like, for a person who wonders why nobody reads it."""
-    if sample.is_parquet:
-        return "parquet"
     if sample.first:
         return f"JSON with keys {', '.join(sample.keys[:12])}"
-    if sample.is_json:
+    if sample.container.startswith("json"):
+        if sample.beginning().lstrip().startswith(("{\n", "{\r")):
+            return "one JSON object over many lines; write its records as a list, or one a line"
         return "damaged JSON, or JSON whose records are not objects"
-    with sample.path.open("rb") as file:
-        head = file.read(4096)
-    line = head.decode(sample.encoding, "replace").strip().split("\n")[0][:60]
+    line = sample.beginning().strip().split("\n")[0][:60]
     return f"{sample.encoding} text that begins with {line!r}"
+
+
+# ---------------------------------------------------------------- what it makes of the file
+
+
+def is_of_rows(name: str) -> bool:
+    """Does this reader take rows, so that parts of a file can be read apart?"""
+    return hasattr(readers()[name], "item")
+
+
+def items(sample: Sample, name: str) -> Generator[Located, None, None]:
+    """What a reader finds in the sample's part of a file; damage on the way is its last, unreadable item."""
+    reader: Any = readers()[name]
+    if not is_of_rows(name) and sample.start:
+        return  # such a reader reads a file as a whole, for its first part
+    at = -1
+    try:
+        for at, one in _of_rows(sample, reader.item) if is_of_rows(name) else reader.read(sample):
+            yield at, one
+    except (FileNotFoundError, PermissionError):
+        raise
+    except (*CORRUPT, ParseError) as error:
+        where = f" behind the record at {at:,}" if at >= 0 else ""
+        yield -1, Unreadable(f"the file is cut short or damaged{where}: {error}")
+
+
+def _of_rows(sample: Sample, item: ItemOf) -> Iterator[Located]:
+    for at, row in rows(sample):
+        if isinstance(row, Unreadable):
+            yield at, row
+            continue
+        found = item(row)
+        if isinstance(found, list):
+            for one in found:
+                yield at, one
+        else:
+            yield at, found

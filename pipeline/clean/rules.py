@@ -1,49 +1,99 @@
-"""Which clean records are not kept. Rules are asked in order, and the first that says no is counted."""
+"""Which clean records are not kept: thresholds over measured columns, asked in order, the first that hits is counted.
+
+A rule that looks at one record is an entry of RULES; those that need to see all records (`near/`, `select.py`) come
+behind them. A record's hits are bits, the rule's place in ALL being the bit.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
-from pipeline.clean.config import CleanConfig
-from utils.records import Record
+import numpy as np
+import pyarrow as pa
 
-Rule = Callable[[Record, CleanConfig], bool]
+from pipeline.clean.config import Rules
 
-
-def empty(record: Record, config: CleanConfig) -> bool:
-    """No text; or a question, or a reply without a call, that says nothing."""
-    if record["kind"] == "text":
-        return not record["text"]
-    heard = ("user", "assistant")
-    return any(m["role"] in heard and not m["content"] and not m["tool_calls"] for m in record["messages"])
+Columns = Mapping[str, np.ndarray]
+Threshold = float | int | bool | None
 
 
-def min_chars(record: Record, config: CleanConfig) -> bool:
-    """A text, or a reply without a call, shorter than asked for."""
-    if record["kind"] == "text":
-        return len(record["text"]) < config.min_chars
-    said = (m for m in record["messages"] if m["role"] == "assistant" and not m["tool_calls"])
-    return any(len(m["content"]) < config.min_chars for m in said)
+@dataclass(frozen=True)
+class Rule:
+    """A field of `config.Rules`, the measured column it looks at, and when it hits."""
+
+    name: str
+    column: str
+    hits: Callable[[np.ndarray, float], np.ndarray]
 
 
-def max_chars(record: Record, config: CleanConfig) -> bool:
-    """A text, or a dialogue in all, longer than asked for."""
-    return sum(len(text) for text in texts(record)) > config.max_chars
+def _below(values: np.ndarray, least: float) -> np.ndarray:
+    return values < least
 
 
-RULES: dict[str, Rule] = {"empty": empty, "min_chars": min_chars, "max_chars": max_chars}
+def _above(values: np.ndarray, most: float) -> np.ndarray:
+    return values > most
+
+
+def _there(values: np.ndarray, wanted: float) -> np.ndarray:
+    return values.astype(bool) & (not wanted)
+
+
+BLANK = "empty"
+LEAKED = "in_exam"
 DUPLICATE = "duplicate"
-"""The rule that needs to see all records, and so comes last (`merge.py`)."""
+PER_QUESTION, PER_ANSWER = "max_per_question", "max_per_answer"
+NEAR = "near_duplicate"
+
+RULES = (
+    Rule("min_chars", "shortest", _below),
+    Rule("max_chars", "chars", _above),
+    Rule("min_score", "score", _below),
+    Rule("min_han", "han", _below),
+    Rule("max_digits", "digits", _above),
+    Rule("max_symbols", "symbols", _above),
+    Rule("max_repeated_lines", "repeated_lines", _above),
+    Rule("max_top_2gram", "top_2gram", _above),
+    Rule("max_top_3gram", "top_3gram", _above),
+    Rule("max_top_4gram", "top_4gram", _above),
+    Rule("min_sentences", "sentences", _below),
+    Rule("max_ads", "ads", _above),
+    Rule("max_vulgar", "vulgar", _above),
+    Rule("max_swaps", "swaps", _above),
+    Rule("tables", "table", _there),
+    Rule("translations", "translation", _there),
+)
+"""A record without the column's value (a score, where the corpus counts none) is never hit."""
+
+ALL = (BLANK, *(rule.name for rule in RULES), DUPLICATE, PER_QUESTION, PER_ANSWER, NEAR, LEAKED)
+"""Every reason to leave a record out, in the order in which they are asked."""
+
+MEASURED = ("blank", "leaked", *dict.fromkeys(rule.column for rule in RULES))
+"""The columns that rules look at."""
 
 
-def first_hit(record: Record, config: CleanConfig) -> str | None:
-    """The first rule that drops this record."""
-    return next((name for name, rule in RULES.items() if rule(record, config)), None)
+def bit(name: str) -> np.uint32:
+    """A rule's bit."""
+    return np.uint32(1 << ALL.index(name))
 
 
-def texts(record: Record) -> list[str]:
-    """Everything in a record that is written for a reader."""
-    if record["kind"] == "text":
-        return [record["text"]]
-    written = [m[name] for m in record["messages"] for name in ("content", "reasoning", "tool_calls")]
-    return [text for text in [*written, record["tools"]] if text]
+BEFORE_DUPLICATES = np.uint32(sum(1 << i for i in range(ALL.index(DUPLICATE))))
+"""The bits of the rules that look at one record and stand before those that compare."""
+
+
+def hits(columns: pa.Table, rules: Rules) -> np.ndarray:
+    """For each record the bits of the rules that look at it alone."""
+    found = np.zeros(len(columns), np.uint32)
+    found[columns["blank"].to_numpy()] |= bit(BLANK)
+    found[columns["leaked"].to_numpy()] |= bit(LEAKED)
+    for rule in RULES:
+        threshold: Threshold = getattr(rules, rule.name)
+        if threshold is not None:
+            found[rule.hits(columns[rule.column].to_numpy(), threshold)] |= bit(rule.name)
+    return found
+
+
+def first_hits(bits: np.ndarray) -> np.ndarray:
+    """For each record the place in ALL of its first hit; -1 where there is none."""
+    lowest = bits & (~bits + np.uint32(1))
+    return np.where(bits == 0, -1, np.log2(np.maximum(lowest, 1)).astype(np.int64))

@@ -1,138 +1,219 @@
-"""Raw corpora in, clean records out: `clean/<split>/<source>-NNNNN.parquet`, report.json, quarantine.jsonl.
+"""Raw corpora in, clean records out: `clean/<split>/<source>-NNNNN.parquet`, a report and a quarantine.
 
-Every file is read and cleaned by a task of its own (`task.py`), in as many processes as it pays for; then the
-parts are merged into shards (`merge.py`). Nothing is dropped uncounted. Alone:
-`python -m pipeline.clean configs/demo.yaml clean.inputs=my.csv`.
+Three steps, each a list of tasks that may run anywhere (`engines.py`) and in any order: pieces of files are read,
+mended and measured (`read.py`); which records stay is decided from the measures (`choose.py`); buckets of what stays
+become shuffled shards (`gather.py`). Nothing is dropped uncounted. Measures stay in `clean/features/`: when only rules
+change, nothing is read again. Alone: `python -m pipeline.clean configs/demo.yaml clean.inputs=my.csv`.
 """
 
 from __future__ import annotations
 
-import json
+import dataclasses
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.clean.config import CleanConfig
-from pipeline.clean.inputs import Raw, expand
-from pipeline.clean.merge import write_shards
-from pipeline.clean.rules import DUPLICATE, RULES
-from pipeline.clean.task import Task, clean_file
-from utils.console import UserError, progress, say, tell, warn
-from utils.records import SPLITS
-from utils.stage import Json, build, read_json, whole, write_json
-from utils.workers import run_tasks, worker_count
+import numpy as np
 
-WORTH_A_POOL = 32_000_000
-"""Bytes of raw text below which starting processes costs more than it saves."""
+from pipeline.clean.account import account, closing_line, refuse_bad, refuse_empty
+from pipeline.clean.choose import choose
+from pipeline.clean.config import RULE_NAMES, CleanConfig, Rules, overlaid
+from pipeline.clean.duplicates.corpus import Corpus
+from pipeline.clean.engines import Map, engine
+from pipeline.clean.evidence import Evidence
+from pipeline.clean.exams import exam_files, read_exams
+from pipeline.clean.files.places import MEMBER, is_url
+from pipeline.clean.files.rows import cuts
+from pipeline.clean.gather import gather, save_verdicts, shelves
+from pipeline.clean.inputs import Raw, expand, remote_fingerprint
+from pipeline.clean.protocol import Sample
+from pipeline.clean.read import EXAMS, Piece, parts_of, read_piece
+from pipeline.clean.report import write_report
+from pipeline.clean.store import Store
+from utils.console import progress, say, tell, warn
+from utils.stage import Json, build, manifest, read_json
+
+PIECE_BYTES = 32_000_000
+"""A file that can be cut is read in pieces of so many bytes."""
+BUCKET_BYTES = 64_000_000
+"""About so much raw text becomes one shard."""
+PACKED_HOLDS = 4
+"""Bytes of text in a byte of a packed file, about; in parquet three."""
+PACKAGES = ("pyarrow", "numpy", "xxhash", "orjson", "opencc", "zhconv-rs")
+FEATURES = "features"
+CUT_FIELDS = {*RULE_NAMES, "valid", "test", "max_bad_ratio", "missing"}
+"""What can change without reading again."""
 
 
 def run(config: CleanConfig, output: Path) -> bool:
     """Make the clean records, unless they are there already."""
-    raws = expand(config.inputs)
+    raws = expand(config.inputs, config.missing)
+    exams = exam_files(config.decontaminate)
     done: Json = {}
 
     def work(folder: Path) -> Json:
-        done.update(_clean(config, raws, folder))
+        _adopt_features(output, folder)
+        done.update(_clean(config, raws, exams, folder))
         return {name: done[name] for name in ("read", "kept", "quarantined", "dropped", "splits")}
 
-    built = build("clean", config, {raw.name: raw.path for raw in raws}, output, work, ("pyarrow", "xxhash"))
+    built = build("clean", config, _fingerprinted(raws, exams), output, work, PACKAGES)
     if built:
         say(closing_line(done, output))
     return built
 
 
-def _clean(config: CleanConfig, raws: Sequence[Raw], folder: Path) -> Json:
-    parts = folder / "parts"
-    tasks = [Task(raw, config, parts / f"{number:05d}") for number, raw in enumerate(raws)]
-    size = sum(raw.path.stat().st_size for raw in raws)
-    workers = worker_count(config.workers) if size > WORTH_A_POOL else 1
-    with progress(tell("clean", "清洗"), len(tasks), tell("files", "个文件")) as meter:
-        for _ in run_tasks(clean_file, tasks, workers):
-            meter.advance()
-    accounts = [read_json(task.part.with_suffix(".json")) for task in tasks]
-    _refuse_bad(accounts, config)
-    for raw in raws:
-        if not raw.reader:
-            warn(tell(f"{raw.name}: empty file", f"{raw.name}：空文件"))
-    splits = write_shards([task.part.with_suffix(".parquet") for task in tasks], raws, folder, config)
-    report = account(raws, accounts, splits)
-    if not report["kept"]:
-        raise UserError(
-            f"clean: empty corpus: nothing was kept of {_read(report)} from {_names(raws)}; name another input"
-        )
-    with whole(folder / "quarantine.jsonl") as draft:
-        lines = [json.dumps(bad, ensure_ascii=False) + "\n" for one in accounts for bad in one["quarantined"]]
-        draft.write_text("".join(lines), encoding="utf-8")
-    write_json(folder / "report.json", report)
-    shutil.rmtree(parts)
+def inputs_of(config: CleanConfig) -> dict[str, Path | Json]:
+    """What the output depends on: local files, and the fingerprints of remote ones."""
+    return _fingerprinted(expand(config.inputs, config.missing), exam_files(config.decontaminate))
+
+
+def _fingerprinted(raws: Sequence[Raw], exams: Sequence[str]) -> dict[str, Path | Json]:
+    names = dict.fromkeys([raw.name.partition(MEMBER)[0] for raw in raws] + list(exams))
+    return {name: remote_fingerprint(name) if is_url(name) else Path(name) for name in names}
+
+
+def rules_of(raw: Raw, config: CleanConfig) -> Rules:
+    """A corpus's rules: its reader's, over them the recipe's, over them those of the input."""
+    return overlaid(raw.rules, config, raw.input.rules)
+
+
+def _clean(config: CleanConfig, raws: Sequence[Raw], exams: Sequence[str], folder: Path) -> Json:
+    store = Store(config.store or str(folder))
+    if exams:
+        _save_exams(store, exams)
+    pieces = plan(config, raws, store, bool(exams))
+    with engine(config, sum(raw.size for raw in raws)) as run_tasks:
+        _read(pieces, run_tasks)
+        accounts = [store.read_json(piece.account) for piece in pieces]
+        refuse_bad(accounts, config)
+        for raw in raws:
+            if not raw.reader and not raw.problem:
+                warn(tell(f"{raw.name}: empty file", f"{raw.name}：空文件"))
+        corpus = _corpus(store, pieces, accounts)
+        from_raw = [pieces[part.task].raw for part in corpus.parts]
+        sources = [raw.source for raw in from_raw]
+        with progress(tell("choose", "筛选"), corpus.rows, tell("records", "条")) as meter:
+            choice = choose(corpus, [rules_of(raw, config) for raw in from_raw], sources, config, run_tasks)
+            meter.advance(corpus.rows)
+        report = account(raws, pieces, accounts, corpus, choice)
+        refuse_empty(report, raws)
+        save_verdicts(corpus, choice)
+        wanted = shelves(corpus, sources, [raw.label for raw in from_raw], _file_bases(pieces, accounts), choice)
+        with progress(tell("shards", "写出分片"), len(wanted)) as meter:
+            for _ in run_tasks(gather, wanted):
+                meter.advance()
+    report["shards"] = [name for shelf in wanted for _, name in shelf.shards]
+    write_report(folder, report, accounts, Evidence(corpus, choice, sources))
+    _leave(config, store, folder, pieces, report)
     return report
 
 
-def _refuse_bad(accounts: Sequence[Json], config: CleanConfig) -> None:
-    read = sum(one["read"] for one in accounts)
-    bad = [line for one in accounts for line in one["quarantined"]]
-    if len(bad) > config.max_bad_ratio * read:
-        first = bad[0]
-        raise UserError(
-            f"clean: {len(bad)} of {read} records cannot be read (clean.max_bad_ratio = {config.max_bad_ratio:g}); "
-            f"the first: {first['file']}, record {first['ordinal']}: {first['reason']}; "
-            "mend the file, or raise clean.max_bad_ratio"
-        )
-
-
-def account(raws: Sequence[Raw], accounts: Sequence[Json], splits: dict[str, dict[str, int]]) -> Json:
-    """report.json: what became of every record, in all and by source."""
-    sources: dict[str, Json] = {}
-    for raw, one in zip(raws, accounts, strict=True):
-        total = sources.setdefault(raw.source, {"read": 0, "kept": 0, "quarantined": 0, "dropped": {}, "files": []})
-        total["read"] += one["read"]
-        total["kept"] += one["kept"]
-        total["quarantined"] += len(one["quarantined"])
-        total["files"].append({"file": raw.name, "reader": raw.reader or "empty", "read": one["read"]})
-        for rule, count in one["dropped"].items():
-            total["dropped"][rule] = total["dropped"].get(rule, 0) + count
-    for source, total in sources.items():
-        kept = sum(splits[source].values())
-        if total["kept"] > kept:
-            total["dropped"][DUPLICATE] = total["kept"] - kept
-        total["kept"], total["splits"] = kept, splits[source]
-    report = {name: sum(total[name] for total in sources.values()) for name in ("read", "kept", "quarantined")}
-    dropped = {rule: sum(total["dropped"].get(rule, 0) for total in sources.values()) for rule in [*RULES, DUPLICATE]}
-    everything: Json = {
-        **report,
-        "dropped": {rule: count for rule, count in dropped.items() if count},
-        "splits": {split: sum(total["splits"][split] for total in sources.values()) for split in SPLITS},
-        "empty_files": [raw.name for raw in raws if not raw.reader],
-        "sources": sources,
-    }
-    for total in (everything, *sources.values()):
-        assert total["read"] == total["kept"] + total["quarantined"] + sum(total["dropped"].values()), total
-    return everything
-
-
-def closing_line(report: Json, output: Path) -> str:
-    """What a person wants to know of it, in one line."""
-    lost = [f"{rule} {count}" for rule, count in report["dropped"].items()]
-    if report["quarantined"]:
-        lost.append(
-            tell(
-                f"unreadable {report['quarantined']} (quarantine.jsonl)",
-                f"无法读取 {report['quarantined']}（见 quarantine.jsonl）",
+def plan(config: CleanConfig, raws: Sequence[Raw], store: Store, has_exams: bool) -> list[Piece]:
+    """Pieces of files, in the order of the inputs; how many buckets a source has follows from its size."""
+    sizes: dict[str, int] = {}
+    for raw in raws:
+        sizes[raw.source] = sizes.get(raw.source, 0) + _unpacked_size(raw)
+    pieces: list[Piece] = []
+    for raw in raws:
+        wanted = max(-(-sizes[raw.source] // BUCKET_BYTES), 1)
+        buckets = 1 << (wanted - 1).bit_length()
+        mask = config.pii == "mask" or (config.pii == "auto" and raw.profile == "web")
+        readable = raw.reader and not raw.problem
+        for start, end in cuts(raw.sample(), raw.size, PIECE_BYTES) if readable else [(0, None)]:
+            pieces.append(
+                Piece(len(pieces), raw, start, end, buckets, store, config.seed, config.simplify, mask, has_exams)
             )
-        )
-    splits = ", ".join(f"{split} {report['splits'][split]:,}" for split in SPLITS if report["splits"][split])
-    left = f"; {tell('left out', '未留')}: {', '.join(lost)}" if lost else ""
-    return tell(
-        f"clean: {report['kept']:,} of {report['read']:,} records kept ({splits}){left} -> {output}",
-        f"清洗：读入 {report['read']:,} 条，保留 {report['kept']:,} 条（{splits}）{left} -> {output}",
-    )
+    return pieces
 
 
-def _read(report: Json) -> str:
-    why = [f"{rule} {count}" for rule, count in report["dropped"].items()]
-    return f"{report['read']} records{' (' + ', '.join(why) + ')' if why else ''}"
+def _unpacked_size(raw: Raw) -> int:
+    sample = Sample(raw.name)
+    holds = 3 if raw.name.endswith(".parquet") else PACKED_HOLDS if raw.reader and sample.packing else 1
+    return raw.size * holds
 
 
-def _names(raws: Sequence[Raw]) -> str:
-    names = [raw.name for raw in raws]
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+def _save_exams(store: Store, files: Sequence[str]) -> None:
+    with store.write(EXAMS) as file:
+        read_exams(files).save(file)
+
+
+def _read(pieces: Sequence[Piece], run_tasks: Map) -> None:
+    """The largest first, so that no worker is left with a long one at the end."""
+    todo = sorted(pieces, key=lambda piece: -_piece_bytes(piece))
+    total = sum(map(_piece_bytes, todo)) // 1_000_000
+    with progress(tell("clean", "清洗"), total, "MB") as meter:
+        done = 0
+        for piece, _ in zip(todo, run_tasks(read_piece, todo), strict=True):
+            done += _piece_bytes(piece)
+            meter.advance(done // 1_000_000 - meter.done)
+
+
+def _piece_bytes(piece: Piece) -> int:
+    is_bytes = piece.end is not None and not piece.raw.name.endswith(".parquet")
+    return piece.end - piece.start if is_bytes else max(piece.raw.size - piece.start, 0)  # type: ignore[operator]
+
+
+def _corpus(store: Store, pieces: Sequence[Piece], accounts: Sequence[Json]) -> Corpus:
+    """All parts, and for each how many records were read before its piece."""
+    before = np.concatenate([[0], np.cumsum([one["read"] for one in accounts])])
+    parts = [part for piece, one in zip(pieces, accounts, strict=True) for part in parts_of(piece.number, one)]
+    return Corpus(store, tuple(parts), tuple(int(before[part.task]) for part in parts))
+
+
+def _file_bases(pieces: Sequence[Piece], accounts: Sequence[Json]) -> list[int]:
+    """For each part how many records its file held before its piece."""
+    bases, seen = [], dict[str, int]()
+    for piece, one in zip(pieces, accounts, strict=True):
+        before = seen.get(piece.raw.name, 0)
+        bases += [before] * len(one["parts"])
+        seen[piece.raw.name] = before + one["read"]
+    return bases
+
+
+# ---------------------------------------------------------------- measures that are kept
+
+
+def _adopt_features(old: Path, folder: Path) -> None:
+    """Take over what an earlier version of the output measured, if only rules have changed since."""
+    known = manifest(old)
+    if known is None or not (old / FEATURES).is_dir() or (folder / FEATURES).exists():
+        return
+    wanted = read_json(folder / ".plan.json")
+    same_files = {n: f.get("hash", f) for n, f in known["inputs"].items()} == {
+        n: f.get("hash", f) for n, f in wanted["inputs"].items()
+    }
+    if not same_files or _of_reading(known["config"]) != _of_reading(wanted["config"]):
+        return
+    if (old / EXAMS).exists():
+        shutil.copy2(old / EXAMS, folder / EXAMS)
+    for path in sorted((old / FEATURES).iterdir(), key=lambda p: p.suffix == ".json"):  # accounts last: they vouch
+        target = folder / FEATURES / path.name
+        target.parent.mkdir(exist_ok=True)
+        try:
+            os.link(path, target)
+        except OSError:
+            shutil.copy2(path, target)
+    say(tell("clean: only rules changed; the measures are kept", "清洗：只有规则变了，沿用已有的测量结果"))
+
+
+def _of_reading(config: Json) -> Json:
+    kept = {name: value for name, value in config.items() if name not in CUT_FIELDS}
+    kept["inputs"] = [{k: v for k, v in one.items() if k != "rules"} for one in config["inputs"]]
+    return kept
+
+
+def _leave(config: CleanConfig, store: Store, folder: Path, pieces: Sequence[Piece], report: Json) -> None:
+    """Only what people and later stages need stays; what lies elsewhere is brought here."""
+    if store.root != str(folder):
+        store.fetch(folder, [*report["shards"], *(f"{FEATURES}/{p.number:05d}.bad.jsonl" for p in pieces)])
+    with (folder / "quarantine.jsonl").open("wb") as whole:
+        for piece in pieces:
+            with (folder / FEATURES / f"{piece.number:05d}.bad.jsonl").open("rb") as part:
+                shutil.copyfileobj(part, whole)
+    shutil.rmtree(folder / "work", ignore_errors=True)
+    if not config.keep_features or store.root != str(folder):
+        shutil.rmtree(folder / FEATURES)
+
+
+assert {f.name for f in dataclasses.fields(CleanConfig)} >= CUT_FIELDS

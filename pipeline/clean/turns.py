@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from pipeline.clean.protocol import Found, Item, Message, Unreadable
+from pipeline.clean.protocol import Found, Message, careful, message
 
 LISTS = ("conversations", "messages", "conversation")
 """Keys under which a list of turns stands."""
@@ -44,26 +44,21 @@ FOLLOWS = {
 """Who may speak after whom; the empty name is the beginning."""
 
 
-def conversation(value: Mapping[str, Any]) -> Item:
+@careful
+def conversation(value: Mapping[str, Any]) -> Found:
     """A JSON object with a list of turns as a record, its roles in order, or why that cannot be."""
-    try:
-        key = next((name for name in LISTS if name in value), None)
-        turns = value[key] if key else None
-        if not isinstance(turns, list):
-            raise ValueError(f"no list of turns under {' or '.join(LISTS)}")
-        tools = value.get("tools")
-        messages: list[Message] = []
-        if isinstance(said := value.get("system"), str) and said.strip():
-            messages.append(_message("system", said))
-        for turn in turns:
-            if not isinstance(turn, dict):
-                raise ValueError(f"a turn is a {type(turn).__name__}, not an object")
-            tools = tools or turn.get("tools")
-            messages.append(_turn(turn))
-        meta = {k: v for k, v in value.items() if k not in (key, "tools", "system") and v not in (None, "")}
-        return Found(messages=in_order(messages), tools=_listed(tools, "tools"), meta=meta)
-    except (ValueError, RecursionError) as error:
-        return Unreadable(str(error), str(dict(value))[:200])
+    key = next((name for name in LISTS if isinstance(value.get(name), list)), None)
+    if key is None:
+        raise ValueError(f"no list of turns under {' or '.join(LISTS)}")
+    tools = value.get("tools")
+    messages: list[Message] = []
+    if isinstance(said := value.get("system"), str) and said.strip():
+        messages.append(message("system", said))
+    for one in value[key]:
+        messages.append(turn(one))
+        tools = tools or one.get("tools")
+    meta = {k: v for k, v in value.items() if k not in (key, "tools", "system") and v not in (None, "")}
+    return Found(messages=in_order(messages), tools=_listed(tools, "tools"), meta=meta)
 
 
 def in_order(messages: Sequence[Message]) -> list[Message]:
@@ -72,33 +67,35 @@ def in_order(messages: Sequence[Message]) -> list[Message]:
     if last < 0:
         raise ValueError("no assistant turn")
     before = ""
-    for message in messages[: last + 1]:
-        if message["role"] not in FOLLOWS[before]:
-            raise ValueError(f"{message['role']} turn {'after ' + before if before else 'at the beginning'}")
-        before = message["role"]
+    for one in messages[: last + 1]:
+        if one["role"] not in FOLLOWS[before]:
+            raise ValueError(f"{one['role']} turn {'after ' + before if before else 'at the beginning'}")
+        before = one["role"]
     return list(messages[: last + 1])
 
 
-def _message(role: str, content: str, reasoning: str | None = None, calls: str | None = None) -> Message:
-    return {"role": role, "content": content, "reasoning": reasoning, "tool_calls": calls}
-
-
-def _turn(turn: Mapping[str, Any]) -> Message:
-    said = turn.get("role", turn.get("from"))
-    role = ROLE_NAMES.get(str(said).strip().lower())
+def turn(value: Any) -> Message:
+    """A turn as `role` and `content`, or `from` and `value`; ValueError if it is neither."""
+    if not isinstance(value, Mapping):
+        raise ValueError(f"a turn is a {type(value).__name__}, not an object")
+    said = value.get("role") or value.get("from")
+    name = str(said).strip().lower()
+    role = ROLE_NAMES.get(name)
     if role is None:
-        raise ValueError(f"unknown role {said!r}")
-    content = turn.get("content", turn.get("value"))
+        raise ValueError(f"unknown role {said!r}"[:100])
+    content = value.get("content")
+    if content is None:
+        content = value.get("value")
     if content is not None and not isinstance(content, str):
         raise ValueError(f"the content of a turn is a {type(content).__name__}, not text")
-    if str(said).strip().lower() in ("function_call", "tool_call"):
-        return _message("assistant", "", calls=_calls(content))
-    reasoning = turn.get("reasoning_content") or turn.get("reasoning")
+    if name in ("function_call", "tool_call"):
+        return message("assistant", "", tool_calls=_calls(content))
+    if role != "assistant":
+        return message(role, content or "")
+    reasoning = value.get("reasoning_content") or value.get("reasoning")
     if reasoning is not None and not isinstance(reasoning, str):
         raise ValueError("the reasoning of a turn is not text")
-    if role != "assistant":
-        return _message(role, content or "")
-    return _message(role, content or "", reasoning, _calls(turn.get("tool_calls")))
+    return message(role, content or "", reasoning, _calls(value.get("tool_calls")))
 
 
 def _listed(value: Any, name: str) -> str | None:
@@ -112,7 +109,9 @@ def _listed(value: Any, name: str) -> str | None:
             raise ValueError(f"{name} are not JSON") from None
     if not value:
         return None
-    return json.dumps(value if isinstance(value, list) else [value], ensure_ascii=False)
+    if not isinstance(value, list | dict):
+        raise ValueError(f"{name} are a {type(value).__name__}, not a list")
+    return json.dumps(value if isinstance(value, list) else [value], ensure_ascii=False, default=str)
 
 
 def _calls(value: Any) -> str | None:

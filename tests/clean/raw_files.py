@@ -6,20 +6,36 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pipeline.clean.config import CleanConfig
-from pipeline.clean.protocol import Found, Item, Sample, Unreadable
-from pipeline.clean.readers import choose, readers
+from pipeline.clean.protocol import Found, Item, Located, Sample, Unreadable
+from pipeline.clean.readers import choose, items, readers
 
 ENCODINGS = ["utf-8", "utf-8-sig", "gb18030", "utf-16", "utf-32"]
 
 
-def read(path: Path, reader: str = "auto", **config: Any) -> list[Item]:
-    sample = Sample(path)
-    return list(readers()[choose(sample, reader)].read(sample, CleanConfig(**config)))
+def located(path: Path | str, reader: str = "auto", start: int = 0, end: int | None = None) -> list[Located]:
+    sample = Sample(str(path), start, end)
+    return list(items(sample, choose(sample, reader)))
+
+
+def read(path: Path | str, reader: str = "auto") -> list[Item]:
+    return [item for _, item in located(path, reader)]
+
+
+def chosen(path: Path | str) -> str:
+    return choose(Sample(str(path)), "auto")
+
+
+def item_of(reader: str, row: Any) -> Any:
+    """What a reader of rows makes of one."""
+    return readers()[reader].item(row)  # type: ignore[attr-defined]
 
 
 def pairs(items: list[Item]) -> list[tuple[str, ...]]:
     return [tuple(m["content"] for m in item.messages or []) for item in items if isinstance(item, Found)]
+
+
+def texts(items: list[Item]) -> list[str]:
+    return [item.text or "" for item in items if isinstance(item, Found)]
 
 
 def bad(items: list[Item]) -> list[Unreadable]:

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.clean.corpora import plain_text
 from pipeline.clean.corpora.plain_text import cut
-from pipeline.clean.protocol import Found, Sample, Unreadable
-from pipeline.clean.readers import choose
-from tests.clean.raw_files import ENCODINGS, bad, dump, pairs, read, write
+from pipeline.clean.protocol import Found, Unreadable
+from tests.clean.raw_files import ENCODINGS, bad, chosen, dump, located, pairs, read, texts, write
 from utils.console import UserError
 
 # ---------------------------------------------------------------- tables
@@ -23,7 +23,7 @@ from utils.console import UserError
 def test_csv(tmp_path: Path, encoding: str, ends: str) -> None:
     text = 'Question,answer,来源\n你好,"你好呀，\n第二行，说""好""",网\n12.5米有多长？,很长。,\n'
     path = write(tmp_path / "a.csv", text.replace("\n", ends), encoding)
-    assert choose(Sample(path), "auto") == "csv_pairs"
+    assert chosen(path) == "pairs"
     items = read(path)
     second = f'你好呀，{ends}第二行，说"好"'
     assert pairs(items) == [("你好", second), ("12.5米有多长？", "很长。")]
@@ -100,10 +100,10 @@ def test_alpaca(tmp_path: Path, as_list: bool) -> None:
         {"instruction": "少一个"},
     ]
     path = dump(tmp_path / "a.json", values, as_list)
-    assert choose(Sample(path), "auto") == "alpaca"
+    assert chosen(path) == "alpaca"
     items = read(path)
     assert pairs(items) == [("翻译\nhello", "你好"), ("说", "好"), ("说", "")]
-    assert [item.reason for item in bad(items)] == ["output holds a dict, not text", "no instruction and output"]
+    assert [item.reason for item in bad(items)] == ["output holds a dict, not text", "no output"]
     assert isinstance(items[0], Found)
     assert items[0].meta == {"id": 7}
 
@@ -115,7 +115,7 @@ def test_alpaca(tmp_path: Path, as_list: bool) -> None:
 )
 def test_json_pairs(tmp_path: Path, question: str, answer: str, as_list: bool) -> None:
     path = dump(tmp_path / "a.json", [{question: "问", answer: "答"}, {"x": 1}], as_list)
-    assert choose(Sample(path), "auto") == "json_pairs"
+    assert chosen(path) == "pairs"
     assert pairs(read(path)) == [("问", "答")]
     assert len(bad(read(path))) == 1
 
@@ -123,7 +123,7 @@ def test_json_pairs(tmp_path: Path, question: str, answer: str, as_list: bool) -
 @pytest.mark.parametrize("as_list", [True, False])
 def test_json_text(tmp_path: Path, as_list: bool) -> None:
     path = dump(tmp_path / "a.jsonl", [{"text": "一\n二", "url": "u"}, {"text": 3}, "x"], as_list)
-    assert choose(Sample(path), "auto") == "json_text"
+    assert chosen(path) == "text"
     items = read(path)
     assert items[0] == Found(text="一\n二", meta={"url": "u"})
     assert len(bad(items)) == 2
@@ -189,7 +189,7 @@ def test_conversations(tmp_path: Path, as_list: bool) -> None:
         {"conversations": [{"from": "human", "value": 3}]},
     ]
     path = dump(tmp_path / "a.jsonl", values, as_list)
-    assert choose(Sample(path), "auto") == "conversations"
+    assert chosen(path) == "conversations"
     items = read(path)
     first = items[0]
     assert isinstance(first, Found)
@@ -229,9 +229,10 @@ def test_sharegpt_function_calls(tmp_path: Path) -> None:
 
 def test_parquet(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
-    table = {"INSTRUCTION": ["问", "空"], "RESPONSE": ["答", None], "METADATA": ['{"a": 1}', None]}
+    table = {"INSTRUCTION": ["问", "空"], "RESPONSE": ["答", None], "SOURCE": ["网", None]}
     pq.write_table(pa.table(table), path)
-    assert choose(Sample(path), "auto") == "parquet_rows"
+    assert chosen(path) == "pairs"
+    assert located(path)[1][0] == 1
     assert pairs(read(path)) == [("问", "答"), ("空", "")]
     pq.write_table(pa.table({"text": ["文"]}), path)
     assert read(path) == [Found(text="文")]
@@ -249,6 +250,9 @@ def test_damaged_parquet(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(UserError, match=r"a\.parquet: truncated or no parquet; copy it again"):
         read(path)
+    (item,) = read(path, "text")
+    assert isinstance(item, Unreadable)
+    assert item.reason.startswith("truncated or no parquet")
 
 
 def test_rows_of_a_damaged_row_group_are_counted(tmp_path: Path) -> None:
@@ -267,16 +271,17 @@ def test_rows_of_a_damaged_row_group_are_counted(tmp_path: Path) -> None:
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_plain_text(tmp_path: Path, encoding: str) -> None:
     path = write(tmp_path / "a.txt", "题目\r\n第一段。\r\n\r\n \r\n第二篇。\r\n\r\n\r\n", encoding)
-    assert [item.text for item in read(path) if isinstance(item, Found)] == ["题目\n第一段。\n", "第二篇。\n"]
+    assert texts(read(path)) == ["题目\n第一段。\n", "第二篇。\n"]
 
 
 def test_plain_text_without_blank_lines_is_one_document(tmp_path: Path) -> None:
     assert len(read(write(tmp_path / "a.txt", "一\n二\n三"))) == 1
 
 
-def test_long_documents_are_cut_at_line_ends_not_dropped(tmp_path: Path) -> None:
+def test_long_documents_are_cut_at_line_ends_not_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plain_text, "LONGEST", 100)
     lines = [f"第{n}行。" + "字" * 20 + "\n" for n in range(100)]
-    items = read(write(tmp_path / "a.txt", "".join(lines) + "\n另一篇"), max_chars=100)
+    items = read(write(tmp_path / "a.txt", "".join(lines) + "\n另一篇"))
     found = [item for item in items if isinstance(item, Found)]
     assert "".join(item.text or "" for item in found) == "".join(lines) + "另一篇"
     assert all(len(item.text or "") <= 100 and (item.text or "").endswith("\n") for item in found[:-1])

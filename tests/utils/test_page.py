@@ -4,13 +4,41 @@ from __future__ import annotations
 
 import math
 import re
+import time
 from html.parser import HTMLParser
 from itertools import pairwise
 
 import pytest
 
-from utils.charts import bars, curves, histogram, linear_ticks, log_ticks, smoothed, thinned
-from utils.page import Answer, Html, Section, escape, facts, folded, meter, number, page, paragraph, qa, table
+from utils.charts import (
+    Stack,
+    bars,
+    curves,
+    histogram,
+    linear_ticks,
+    log_ticks,
+    small_histogram,
+    smoothed,
+    stacks,
+    thinned,
+)
+from utils.page import (
+    Answer,
+    Excerpt,
+    Html,
+    Section,
+    changes,
+    escape,
+    excerpts,
+    facts,
+    folded,
+    meter,
+    number,
+    page,
+    paragraph,
+    qa,
+    table,
+)
 
 EVIL = "<script>alert('x')</script>\"&\x00\ud800"
 EMPTY = {"meta", "br", "hr", "img", "link", "input"}
@@ -55,6 +83,10 @@ def full_page() -> str:
         curves(series, EVIL, EVIL, smooth=True),
         bars({EVIL: 3.0, "b": 1.0}, EVIL),
         histogram([1.0, 2.0, 2.5], EVIL, EVIL),
+        stacks([Stack(EVIL, EVIL, [(EVIL, 3, EVIL), ("b", 0, EVIL)])], {EVIL: "c0"}, EVIL),
+        small_histogram([EVIL, "b", "c"], [3, 0], [1, 0], (EVIL, EVIL), [EVIL]),
+        excerpts([Excerpt(EVIL, [EVIL, "b"]), Excerpt(" ")]),
+        changes(EVIL, f"{EVIL}!{EVIL}"),
         EVIL,
     ]
     return page(EVIL, [Section(EVIL, blocks, EVIL), Section("two", ["x"]), Section("three", ["y"])], EVIL)
@@ -163,3 +195,61 @@ def test_a_histogram_counts_every_value() -> None:
     assert sum(counts) == 12
     assert counts[0] == 7
     assert counts[-1] == 5
+
+
+def test_stacks_are_of_one_length_and_leave_out_what_is_nothing() -> None:
+    drawn = stacks([Stack("a", "", [("x", 30, "X"), ("y", 10, "Y"), ("z", 0, "Z")])], {"X": "c0", "Y": "c1", "Z": "c2"})
+    assert [float(share) for share in re.findall(r"flex-grow:([0-9.]+)", drawn)] == [0.75, 0.25]
+    assert "y: 10 (25.0%)" in drawn
+    assert "Z" not in drawn
+    assert "flex-grow" not in stacks([Stack("nothing", "", [("x", 0, "X")])], {"X": "c0"})
+
+
+def test_a_small_histogram_names_every_bin_and_shows_the_rare() -> None:
+    drawn = small_histogram(["0", "10", "100"], [1_000_000, 5, 1], [900_000, 5, 0], ("read", "kept"), ["10"])
+    assert re.findall(r"<title>([^<]+)</title>", drawn) == [
+        "0 – 10: read 1,000,000, kept 900,000", "10 – 100: read 5, kept 5", "≥ 100: read 1, kept 0",
+    ]  # fmt: skip
+    assert re.findall(r"<text[^>]*>([^<]+)</text>", drawn) == ["10"]
+    seen = [float(height) for height in re.findall(r'class="behind"[^/]*height="([0-9.]+)"', drawn)]
+    assert all(height > 1 for height in seen)
+    small_histogram([], [], [], ("read", "kept"), [])
+
+
+def test_what_changed_is_marked_and_the_rest_is_not() -> None:
+    assert changes("今天，很好", "今天,很好") == "今天<del>，</del><ins>,</ins>很好"
+    assert changes("same", "same") == "same"
+    assert changes("", "new") == "<ins>new</ins>"
+    assert changes("old", "") == "<del>old</del>"
+    assert changes("", "") == ""
+
+
+def test_what_nobody_sees_is_named_where_it_changed() -> None:
+    assert changes("a b\u200b", "a b") == "a b<del><code>U+200B</code></del>"
+    assert changes("a \n", "a") == "a<del>␣⏎\n</del>"
+    assert changes("\u202eabc", "abc") == "<del><code>U+202E</code></del>abc"
+
+
+def test_changes_read_as_words() -> None:
+    assert changes("the cat sat", "the dog sat") == "the <del>cat</del><ins>dog</ins> sat"
+    assert changes("一二三四五", "六七三八九") == "<del>一二三四五</del><ins>六七三八九</ins>"
+
+
+def test_long_stretches_without_a_change_are_cut() -> None:
+    before = "始" + "甲" * 500 + "乙" + "丙" * 500 + "终"
+    shown = changes(before, before.replace("乙", "丁"), context=5)
+    cut = '<span class="cut">⋯</span>'
+    assert shown == f"{cut}甲甲甲甲甲<del>乙</del><ins>丁</ins>丙丙丙丙丙{cut}"
+
+
+def test_where_an_excerpt_was_cut_is_no_change() -> None:
+    assert changes("一二三四五…", "一，二三四…", unfinished=True) == "一<ins>，</ins>二三四…"
+    assert changes("一二三四五", "一二三四", unfinished=True) == "一二三四<del>五</del>"
+
+
+def test_texts_of_few_letters_are_compared_in_time() -> None:
+    started = time.monotonic()
+    before, after = "哈呵" * 2000, "呵" + "哈哈呵" * 1300
+    shown = changes(before, after)
+    assert time.monotonic() - started < 5
+    assert Balance(shown).open == []

@@ -6,35 +6,38 @@ import re
 from collections.abc import Iterator
 from itertools import groupby
 
-from pipeline.clean.config import CleanConfig
-from pipeline.clean.encodings import has_bad_bytes, open_text
-from pipeline.clean.protocol import Found, Item, Sample, Unreadable
+from pipeline.clean.files.encodings import has_bad_bytes
+from pipeline.clean.files.text_files import lines
+from pipeline.clean.protocol import Card, Found, Located, Sample, Unreadable, excerpt
 
-ABOUT = "plain text, documents separated by blank lines"
+CARD = Card(about="plain text (.txt), documents separated by blank lines", profile="prose")
+LONGEST = 100_000
+"""Characters of a piece."""
 _SENTENCE_END = re.compile(r"(?<=[。！？!?…\n])|(?<=\. )")
 
 
-def sniff(sample: Sample) -> bool:
-    """A .txt that holds no JSON records."""
-    return sample.suffix in (".txt", ".text") and not sample.first and not sample.is_parquet
+def sniff(sample: Sample) -> int:
+    """A .txt that holds no rows."""
+    return int(sample.suffix in (".txt", ".text") and not sample.first)
 
 
-def read(sample: Sample, config: CleanConfig) -> Iterator[Item]:
+def read(sample: Sample) -> Iterator[Located]:
     """A document a record; the pieces of a long one stay together in one split."""
-    with open_text(sample.path, sample.encoding, newline=None) as file:
-        number = 0
-        for blank, lines in groupby(file, key=lambda line: not line.strip("\ufeff \t\u3000\n")):
-            if blank:
-                continue
-            document = "".join(lines)
-            number += 1
-            if has_bad_bytes(document):
-                yield Unreadable(f"bytes that are not {sample.encoding}", document[:200])
-                continue
-            pieces = cut(document, config.max_chars)
-            siblings = f"{sample.path.name}/{number}" if len(pieces) > 1 else ""
-            for piece in pieces:
-                yield Found(text=piece, siblings=siblings)
+    for number, (blank, part) in enumerate(groupby(lines(sample), key=_is_blank)):
+        if blank:
+            continue
+        (at, first), *others = part
+        document = "".join([first, *(line for _, line in others)])
+        if has_bad_bytes(document):
+            yield at, Unreadable(f"bytes that are not {sample.encoding}", excerpt(document))
+            continue
+        pieces = cut(document, LONGEST)
+        for piece in pieces:
+            yield at, Found(text=piece, siblings=f"{sample.base}/{number}" if len(pieces) > 1 else "")
+
+
+def _is_blank(line: tuple[int, str]) -> bool:
+    return not line[1].strip("\ufeff \t\u3000\n")
 
 
 def cut(document: str, longest: int) -> list[str]:
@@ -49,8 +52,5 @@ def cut(document: str, longest: int) -> list[str]:
 
 def _units(document: str, longest: int) -> Iterator[str]:
     for line in document.splitlines(keepends=True):
-        if len(line) <= longest:
-            yield line
-            continue
-        for sentence in _SENTENCE_END.split(line):
+        for sentence in [line] if len(line) <= longest else _SENTENCE_END.split(line):
             yield from (sentence[i : i + longest] for i in range(0, len(sentence), longest))

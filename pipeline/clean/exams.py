@@ -1,0 +1,190 @@
+"""Exams that no record may hold: thirteen characters in a row, or a shorter question as a whole field.
+
+An exam is any file that a reader of rows understands (its question's column), or plain text, a question a line.
+Words alone are compared: letters, digits and Han characters, mended as a page from the web is, in lower case. Where
+no Han character is among them, thirteen letters would be two English words: there forty have to agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import xxhash
+
+from pipeline.clean.columns import plain
+from pipeline.clean.files.encodings import open_text
+from pipeline.clean.files.places import is_url, matching
+from pipeline.clean.files.rows import rows
+from pipeline.clean.protocol import Sample, Unreadable
+from pipeline.clean.text.codes import HAN, WORD, Codes, kind_table
+from pipeline.clean.text.mend import mend
+from pipeline.clean.text.rules import rules_for
+from pipeline.clean.text.shingles import Words, mixed64, words_of
+from utils.console import UserError
+
+QUESTIONS = ("question", "问题", "题目", "prompt", "instruction", "query", "input", "ask", "problem", "text")
+EXAM_SHINGLE = 13
+"""Characters in a row that no record may share with an exam."""
+STEP = 6
+"""A run holds eight characters that begin at a multiple of this: only those places are looked at first."""
+_BITS = 24
+FOREIGN_RUN = 40
+"""Characters in a row that a text and an exam must share where no Han character is among them: a dozen words."""
+
+
+@dataclass(frozen=True)
+class Exams:
+    """What is looked for: the hashes of long runs, what they begin with, and the hashes of short questions."""
+
+    runs: np.ndarray
+    """Of EXAM_SHINGLE characters, a Han character among them; sorted."""
+    foreign: np.ndarray
+    """Of FOREIGN_RUN characters without one; sorted."""
+    short: np.ndarray
+    """Of whole questions that have neither; sorted."""
+    begins: np.ndarray
+    """A table of bits: may these eight characters stand at the beginning of a run, or up to STEP behind it?"""
+
+    def found_in(self, words_F: Words) -> np.ndarray:
+        """Which fields hold words of an exam."""
+        found = np.zeros(len(words_F.counts_R), bool)
+        if not len(self.begins) or not len(words_F.points_M):
+            return found
+        seen = np.flatnonzero(
+            _is_set(self.begins, _eights(words_F.shingles_M, np.arange(0, len(words_F.points_M), STEP)))
+        )
+        maybe = np.unique((seen[:, None] * STEP - np.arange(STEP)).ravel().clip(0))
+        for width, known in ((EXAM_SHINGLE, self.runs), (FOREIGN_RUN, self.foreign)):
+            begin = maybe[maybe + width <= len(words_F.points_M)]
+            begin = begin[_among(run_hashes(words_F.points_M, begin, width), known)] if len(known) else begin[:0]
+            owner = np.searchsorted(words_F.starts_R, begin, side="right") - 1
+            inside = begin + width <= words_F.starts_R[owner] + words_F.counts_R[owner]
+            found[owner[inside]] = True
+        few = np.flatnonzero((words_F.counts_R > 0) & (words_F.counts_R < FOREIGN_RUN))
+        found[few] |= _among(_field_hashes(words_F, few), self.short)
+        return found
+
+    def save(self, file: BinaryIO) -> None:
+        """For other processes to read."""
+        np.savez(file, **vars(self))
+
+    @staticmethod
+    def load(file: BinaryIO) -> Exams:
+        """What `save` wrote."""
+        with np.load(file, allow_pickle=False) as saved:
+            return Exams(**saved)
+
+
+_NONE = np.zeros(0, np.uint64)
+NO_EXAMS = Exams(_NONE, _NONE, _NONE, np.zeros(0, np.uint8))
+
+
+def run_hashes(points_M: np.ndarray, begin: np.ndarray, width: int) -> np.ndarray:
+    """64-bit hashes of the `width` characters from each of these places."""
+    hashes = np.zeros(len(begin), np.uint64)
+    with np.errstate(over="ignore"):
+        for step in range(width):
+            hashes = hashes * np.uint64(0x9E3779B97F4A7C15) + points_M[begin + step]
+    return mixed64(hashes)
+
+
+def exam_files(patterns: Sequence[str]) -> list[str]:
+    """The files that the recipe's exams name; a folder stands for all that is in it."""
+    found: list[str] = []
+    for pattern in patterns:
+        folder = not is_url(pattern) and Path(pattern).is_dir()
+        files = matching(f"{pattern.rstrip('/')}/**/*.*" if folder else pattern)
+        if not files:
+            raise UserError(f"clean.decontaminate: {pattern}: nothing there; correct the path, or take it out")
+        found += files
+    return list(dict.fromkeys(found))
+
+
+def read_exams(files: Sequence[str]) -> Exams:
+    """All questions of these files, hashed, as they stand and as mending would leave them."""
+    asked = [question for name in files for question in _questions(name)]
+    if not asked:
+        return NO_EXAMS
+    questions = list(dict.fromkeys([*mend(asked, rules_for("web", mask=False)), *mend(asked, rules_for("web"))]))
+    codes = Codes(questions)
+    is_word_N = (codes.kinds_N & np.uint16(WORD)) != 0
+    words = words_of(codes.points_N, is_word_N, codes.count_T(is_word_N))
+    is_han_M = (kind_table()[np.minimum(words.points_M, len(kind_table()) - 1)] & np.uint16(HAN)) != 0
+    begins = {}
+    for width, wants_han in ((EXAM_SHINGLE, True), (FOREIGN_RUN, False)):
+        begin = _begins(words, width)
+        han_before = np.concatenate([[0], np.cumsum(is_han_M)])
+        begins[width] = begin[(han_before[begin + width] > han_before[begin]) == wants_han]
+    has_run = np.zeros(len(questions), bool)
+    for begin in begins.values():
+        has_run[np.searchsorted(words.starts_R, begin, side="right") - 1] = True
+    starts = np.unique(np.concatenate(list(begins.values())))
+    table = np.zeros(1 << (_BITS - 3), np.uint8)
+    for step in range(STEP):
+        _set(table, _eights(words.shingles_M, starts + step))
+    return Exams(
+        np.unique(run_hashes(words.points_M, begins[EXAM_SHINGLE], EXAM_SHINGLE)),
+        np.unique(run_hashes(words.points_M, begins[FOREIGN_RUN], FOREIGN_RUN)),
+        np.unique(_field_hashes(words, np.flatnonzero(~has_run & (words.counts_R > 0)))),
+        table,
+    )
+
+
+def _eights(shingles_M: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Hashes of eight characters in a row, from two shingles."""
+    places = places[places + 3 < len(shingles_M)]
+    return shingles_M[places] ^ (shingles_M[places + 3] * np.uint32(0x85EBCA6B))
+
+
+def _set(table: np.ndarray, hashes: np.ndarray) -> None:
+    place = hashes >> np.uint32(32 - _BITS)
+    np.bitwise_or.at(table, place >> np.uint32(3), (np.uint8(1) << (place & np.uint32(7)).astype(np.uint8)))
+
+
+def _is_set(table: np.ndarray, hashes: np.ndarray) -> np.ndarray:
+    place = hashes >> np.uint32(32 - _BITS)
+    return (table[place >> np.uint32(3)] >> (place & np.uint32(7)).astype(np.uint8) & np.uint8(1)) != 0
+
+
+def _begins(words: Words, width: int) -> np.ndarray:
+    """Every place with `width` characters of one record from there on."""
+    counts = np.maximum(words.counts_R - width + 1, 0)
+    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.repeat(words.starts_R, counts) + within
+
+
+def _questions(name: str) -> Iterator[str]:
+    sample = Sample(name)
+    if sample.container == "text":
+        with open_text(name, sample.encoding, newline=None) as file:
+            yield from (line.strip() for line in file if line.strip())
+        return
+    names = {plain(key): key for key in sample.keys}
+    column = next((names[plain(q)] for q in QUESTIONS if plain(q) in names), None)
+    if column is None:
+        known = ", ".join(QUESTIONS)
+        raise UserError(
+            f"{name}: an exam's question must stand under one of {known}; here are {', '.join(sample.keys)}"
+        )
+    for _, row in rows(sample):
+        if not isinstance(row, Unreadable) and isinstance(row.get(column), str):
+            yield row[column]
+
+
+def _field_hashes(words_F: Words, fields: np.ndarray) -> np.ndarray:
+    data = memoryview(words_F.points_M.tobytes())
+    starts, ends = words_F.starts_R[fields] * 4, (words_F.starts_R[fields] + words_F.counts_R[fields]) * 4
+    spans = zip(starts.tolist(), ends.tolist(), strict=True)
+    return np.array([xxhash.xxh3_64_intdigest(data[a:b]) for a, b in spans], np.uint64)
+
+
+def _among(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Which values are among the sorted known ones."""
+    if not len(known):
+        return np.zeros(len(values), bool)
+    place = np.minimum(np.searchsorted(known, values), len(known) - 1)
+    return known[place] == values

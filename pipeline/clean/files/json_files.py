@@ -1,0 +1,178 @@
+"""JSON lines and JSON lists, record by record: a damaged one comes out as an `Unreadable`, the rest goes on.
+
+Lines are cut out of bytes and read by orjson. A list is read in growing pieces, never whole; after a record that is
+no JSON, reading goes on behind the next `},` that stands before a `{`.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import orjson
+
+from pipeline.clean.files import text_files
+from pipeline.clean.files.encodings import bom_length, byte_length, handler, has_bad_bytes
+from pipeline.clean.files.places import open_binary
+from pipeline.clean.protocol import EXCERPT, Sample, Unreadable
+
+LONGEST = 1 << 25
+"""Bytes of a record; what is longer is no record, and is skipped without being held in memory."""
+
+_BLOCK = 1 << 22
+_PIECE = 1 << 16
+_SPACE = b"\xef\xbb\xbf \t\r\n"
+_NEXT_RECORD = re.compile(r"\}\s*,\s*(?=\{)")
+_DECODER = json.JSONDecoder()
+
+Located = tuple[int, Any]
+
+
+def objects(sample: Sample) -> Iterator[Located]:
+    """The values of a JSON list, or of JSON lines, in order, each with the byte at which it begins."""
+    if sample.container == "json list":
+        with open_binary(sample.name) as file:
+            yield from _of_list(file, sample.encoding)
+    elif sample.encoding.startswith(("utf-16", "utf-32")):
+        for at, text in text_files.lines(sample):
+            if inner := text.lstrip():
+                before = byte_length(text[: len(text) - len(inner)], sample.encoding)
+                yield at + before, _value(inner.rstrip().encode("utf-8", "surrogateescape"), "utf-8")
+    else:
+        encoding = sample.encoding.removesuffix("-sig")
+        with open_binary(sample.name) as file:
+            for at, line in lines(file, sample.start, sample.end):
+                if isinstance(line, Unreadable):
+                    yield at, line
+                elif whole := line.lstrip(_SPACE):
+                    yield at + len(line) - len(whole), _value(whole.rstrip(), encoding)
+
+
+def lines(file: BinaryIO, start: int = 0, end: int | None = None) -> Iterator[tuple[int, bytes | Unreadable]]:
+    """Lines that begin at or behind `start` and before `end`; longer ones than LONGEST are unreadable."""
+    at, left, skipping = 0, b"", False
+    if start:  # stand on the byte before: if it ends a line, the next line is ours
+        file.seek(start - 1)
+        at, skipping = start - 1, True
+    while block := file.read1(_BLOCK):  # type: ignore[attr-defined]
+        if skipping:
+            found = block.find(b"\n") + 1
+            at += found or len(block)
+            if not found:
+                continue
+            block, skipping = block[found:], False
+        *whole, left = (left + block).split(b"\n")
+        for line in whole:
+            if end is not None and at >= end:
+                return
+            yield at, line
+            at += len(line) + 1
+        if end is not None and at >= end:
+            return
+        if len(left) > LONGEST:
+            yield at, Unreadable(f"a line of more than {LONGEST:,} bytes", left[:EXCERPT].decode("utf-8", "replace"))
+            at, left, skipping = at + len(left), b"", True
+    if left:
+        yield at, left
+
+
+def _value(line: bytes, encoding: str) -> Any:
+    try:
+        return orjson.loads(line if encoding == "utf-8" else line.decode(encoding))
+    except ValueError:
+        pass
+    try:  # half a character (`\\ud83d`), NaN, and deep nesting are for the library that knows them
+        text = line.decode(encoding)
+    except UnicodeDecodeError:
+        shown = line[: 2 * EXCERPT].decode(encoding, "surrogateescape")
+        return Unreadable("bytes that are not in the file's encoding", shown[:EXCERPT])
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        return Unreadable(f"not JSON: {error}", text[:EXCERPT])
+
+
+def _of_list(file: BinaryIO, encoding: str) -> Iterator[Located]:
+    window = _Window(file, encoding)
+    window.skip("\ufeff \t\r\n")
+    window.at += 1  # the bracket that opens the list
+    while window.skip(" \t\r\n,") and not window.text.startswith("]", window.at):
+        at = window.byte()
+        yield at, window.take()
+    if not window.text.startswith("]", window.at):
+        before = window.text[max(0, window.at - EXCERPT) : window.at]
+        yield window.byte(), Unreadable("the list is not closed: the file is cut short", before)
+
+
+class _Window:
+    """The part of a JSON list that is being looked at."""
+
+    def __init__(self, file: BinaryIO, encoding: str):
+        self.file, self.encoding = file, encoding
+        self.decoder = codecs.getincrementaldecoder(encoding)(handler(encoding))
+        self.text, self.at = "", 0
+        self.counted, self.bytes = 0, bom_length(encoding)
+
+    def byte(self) -> int:
+        """Where in the file the window stands."""
+        self.bytes += byte_length(self.text[self.counted : self.at], self.encoding)
+        self.counted = self.at
+        return self.bytes
+
+    def more(self) -> bool:
+        """Read on, twice as far each time, so that a long record costs no square."""
+        self.byte()
+        left, wanted = self.text[self.at :], max(_PIECE, len(self.text) - self.at)
+        pieces = [left]
+        while wanted > 0 and (block := self.file.read1(wanted)):  # type: ignore[attr-defined]
+            pieces.append(self.decoder.decode(block))
+            wanted -= len(block)
+        if wanted > 0:
+            pieces.append(self.decoder.decode(b"", final=True))
+        self.text, self.at, self.counted = "".join(pieces), 0, 0
+        return len(self.text) > len(left)
+
+    def skip(self, characters: str) -> bool:
+        """Stand on the next character that is none of these; False at the end of the file."""
+        while True:
+            while self.at < len(self.text) and self.text[self.at] in characters:
+                self.at += 1
+            if self.at < len(self.text):
+                return True
+            if not self.more():
+                return False
+
+    def take(self) -> Any:
+        """The value that begins here; the next one begins behind it."""
+        while True:
+            try:
+                value, end = _DECODER.raw_decode(self.text, self.at)
+            except (ValueError, RecursionError) as error:
+                if _may_be_cut(error, len(self.text)) and len(self.text) - self.at < LONGEST and self.more():
+                    continue
+                return self._damaged(f"not JSON: {error}")
+            raw, self.at = self.text[self.at : end], end
+            if has_bad_bytes(raw):
+                return Unreadable("bytes that are not in the file's encoding", raw[:EXCERPT])
+            return value
+
+    def _damaged(self, reason: str) -> Unreadable:
+        excerpt = self.text[self.at : self.at + EXCERPT]
+        while (found := _NEXT_RECORD.search(self.text, self.at)) is None:
+            self.at = max(self.at, len(self.text) - 64)
+            if not self.more():
+                closing = self.text.rstrip().endswith("]")
+                self.at = len(self.text.rstrip()) - 1 if closing else len(self.text)
+                return Unreadable(reason, excerpt)
+        self.at = found.end()
+        return Unreadable(reason, excerpt)
+
+
+def _may_be_cut(error: Exception, length: int) -> bool:
+    """Would more text mend it? Errors at the very end, and strings that do not end here."""
+    if not isinstance(error, json.JSONDecodeError):
+        return False
+    return error.msg.startswith("Unterminated string") or error.pos >= length - 16

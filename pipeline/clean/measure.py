@@ -1,0 +1,216 @@
+"""What is measured of every record, so that rules are thresholds over columns and can be cut anew without reading.
+
+`parts.MEASURES` lists the columns; beside them stand what identifies a record (`hash`), its question (`group`) and its
+answer, and the bands of its signature. All of it comes from one pass over the batch's code points.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import xxhash
+
+from pipeline.clean.batch import ASSISTANT, TEXT, USER, Batch
+from pipeline.clean.exams import Exams
+from pipeline.clean.parts import KINDS, MEASURES
+from pipeline.clean.text import codes as c
+from pipeline.clean.text.codes import Codes
+from pipeline.clean.text.flags import tables_T, translations_T
+from pipeline.clean.text.phrases import ads, vulgar
+from pipeline.clean.text.shingles import BANDS, Words, bands, mixed64, signatures, words_of
+from pipeline.clean.text.swaps import swaps_T
+from utils.arrays import arrow
+
+GRAMS = (2, 3, 4)
+LEAST_FOR_GRAMS = 50
+"""Characters below which a frequent pair says nothing."""
+
+_EXACT_FROM = 0.12
+"""Shares of frequent grams are upper bounds below this, and exact above."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A batch's measures, and the hashes of its signatures' bands, [BANDS, R]."""
+
+    columns: pa.Table
+    bands: np.ndarray
+
+
+def measure(batch: Batch, seed: int, source: str, exams: Exams) -> Measured:
+    """Measure a batch whose fields are mended."""
+    codes = Codes(batch.fields)
+    counts_R = np.array(batch.counts_R, np.int64)
+    starts_R = np.cumsum(counts_R) - counts_R
+    roles_F = np.array(batch.roles_F, np.int8)
+    lengths_F = codes.lengths_T - 1
+    per_record = _PerRecord(starts_R, counts_R)
+
+    is_word_N = (codes.kinds_N & np.uint16(c.WORD)) != 0
+    words_F = words_of(codes.points_N, is_word_N, codes.count_T(is_word_N))
+    words_R = words_F.regrouped(per_record.sum(words_F.counts_R))
+    hashes = _hashes(batch, words_F, roles_F, starts_R, counts_R, source)
+    chars_R = np.maximum(per_record.sum(lengths_F), 1)
+    letters_R = np.maximum(per_record.sum(codes.count_T((codes.kinds_N & np.uint16(c.HAN | c.LATIN)) != 0)), 1)
+    asked = roles_F == USER
+    required = (roles_F == TEXT) | (roles_F == ASSISTANT)
+    grams = _top_grams(codes, per_record, chars_R)
+
+    def count(kind: int) -> np.ndarray:
+        return per_record.sum(codes.count_T((codes.kinds_N & np.uint16(kind)) != 0))
+
+    columns = {
+        "ordinal": np.array(batch.ordinals, np.int64),
+        "key": mixed64(hashes["hash_a"] ^ mixed64(np.array([seed & 0xFFFFFFFFFFFFFFFF], np.uint64))),
+        **hashes,
+        "chars": per_record.sum(lengths_F),
+        "bytes": per_record.sum(_bytes(codes)),
+        "shortest": per_record.least(np.where(required, lengths_F, 1 << 30)),
+        "blank": per_record.least(np.where(required | asked, lengths_F, 1)) == 0,
+        "score": np.array(batch.scores, np.float32),
+        "han": count(c.HAN) / letters_R,
+        "digits": count(c.DIGIT) / chars_R,
+        "symbols": count(c.SYMBOL) / chars_R,
+        "repeated_lines": per_record.sum(_repeated_lines(codes)) / chars_R,
+        "top_2gram": grams[0],
+        "top_3gram": grams[1],
+        "top_4gram": grams[2],
+        "sentences": count(c.SENTENCE_END),
+        "ads": per_record.sum(ads().count_T(codes)),
+        "vulgar": per_record.sum(vulgar().count_T(codes)),
+        "swaps": per_record.sum(swaps_T(codes)) * 100 / chars_R,
+        "table": per_record.any(tables_T(codes)),
+        "translation": per_record.any(translations_T(codes) & asked),
+        "leaked": per_record.any(exams.found_in(words_F)),
+    }
+    table = pa.table([arrow(columns[name].astype(kind)) for name, kind in KINDS.items()], schema=MEASURES)
+    return Measured(table, bands(signatures(words_R)))
+
+
+def no_measures() -> Measured:
+    """Of nothing."""
+    return Measured(MEASURES.empty_table(), np.zeros((BANDS, 0), np.uint64))
+
+
+class _PerRecord:
+    """Answers about fields become answers about records; every record has a field."""
+
+    def __init__(self, starts_R: np.ndarray, counts_R: np.ndarray):
+        self.starts_R, self.counts_R = starts_R, counts_R
+
+    def sum(self, values_F: np.ndarray) -> np.ndarray:
+        return np.add.reduceat(values_F, self.starts_R, dtype=np.int64)
+
+    def least(self, values_F: np.ndarray) -> np.ndarray:
+        return np.minimum.reduceat(values_F, self.starts_R)
+
+    def any(self, values_F: np.ndarray) -> np.ndarray:
+        return np.logical_or.reduceat(values_F, self.starts_R)
+
+
+def _hashes(
+    batch: Batch, words_F: Words, roles_F: np.ndarray, starts_R: np.ndarray, counts_R: np.ndarray, source: str
+) -> dict[str, np.ndarray]:
+    """What identifies each record, its question and its answer."""
+    digest = xxhash.xxh3_128_intdigest
+    whole = [digest(said) for said in batch.saying()]
+    low = np.array([h & 0xFFFFFFFFFFFFFFFF for h in whole], np.uint64)
+    high = np.array([h >> 64 for h in whole], np.uint64)
+    asked = _first_words(words_F, roles_F == USER, starts_R, counts_R, batch.fields)
+    group = np.array([low[r] if h is None else h for r, h in enumerate(asked)], np.uint64)
+    for r, siblings in enumerate(batch.siblings):
+        if siblings:
+            group[r] = xxhash.xxh3_64_intdigest(f"{source}/{siblings}".encode())
+    answers = _first_words(words_F, roles_F == ASSISTANT, starts_R, counts_R, batch.fields)
+    answer = np.array([low[r] if h is None else h for r, h in enumerate(answers)], np.uint64)
+    return {"hash_a": low, "hash_b": high, "group": group, "answer": answer}
+
+
+def _first_words(
+    words_F: Words, wanted_F: np.ndarray, starts_R: np.ndarray, counts_R: np.ndarray, fields: Sequence[str]
+) -> list[int | None]:
+    """The hash of the words of each record's first wanted field (of the field itself if it has no words)."""
+    owner_F = np.repeat(np.arange(len(counts_R)), counts_R)
+    wanted = np.flatnonzero(wanted_F)
+    owners, first = np.unique(owner_F[wanted], return_index=True)
+    found: list[int | None] = [None] * len(counts_R)
+    data = memoryview(words_F.points_M.tobytes())
+    digest = xxhash.xxh3_64_intdigest
+    places = wanted[first]
+    starts = (words_F.starts_R[places] * 4).tolist()
+    ends = ((words_F.starts_R[places] + words_F.counts_R[places]) * 4).tolist()
+    for record, place, start, end in zip(owners.tolist(), places.tolist(), starts, ends, strict=True):
+        found[record] = digest(data[start:end]) if end > start else digest(fields[place].encode())
+    return found
+
+
+def _bytes(codes: Codes) -> np.ndarray:
+    """UTF-8 bytes of each text."""
+    points_N = codes.points_N
+    extra = codes.count_T(points_N >= 0x80) + codes.count_T(points_N >= 0x800) + codes.count_T(points_N >= 0x10000)
+    return codes.lengths_T - 1 + extra
+
+
+def _repeated_lines(codes: Codes) -> np.ndarray:
+    """Characters in lines that stood before, of each text."""
+    lines_T = codes.count_T(codes.points_N == 10) - 1
+    repeated = np.zeros(len(codes.texts), np.int32)
+    for text in np.flatnonzero(lines_T).tolist():
+        counted = Counter(line for line in codes.texts[text].split("\n") if line.strip())
+        repeated[text] = sum(len(line) * (times - 1) for line, times in counted.items() if times > 1)
+    return repeated
+
+
+def _top_grams(codes: Codes, per_record: _PerRecord, chars_R: np.ndarray) -> list[np.ndarray]:
+    """The share of characters in the most frequent 2, 3 and 4 in a row, of records of LEAST_FOR_GRAMS and more.
+
+    No longer gram is more frequent than its first two characters. So pairs are counted first, in small tables by
+    hash: an upper bound for all three, and all that is told of records in which nothing is frequent.
+    """
+    begins_R = codes.starts_T[per_record.starts_R]
+    sizes_R = np.append(begins_R[1:], len(codes.points_N)) - begins_R
+    most_R = np.where(chars_R >= LEAST_FOR_GRAMS, _most_frequent_pair(codes.points_N, sizes_R), 0)
+    shares = [np.minimum(most_R * width / chars_R, 1.0) for width in GRAMS]
+    for share, width in zip(shares, GRAMS, strict=True):
+        asked = np.flatnonzero(share >= _EXACT_FROM)
+        if len(asked):
+            share[asked] = _exact_top(codes.points_N, begins_R[asked], sizes_R[asked], width) * width / chars_R[asked]
+    return shares
+
+
+def _most_frequent_pair(points_N: np.ndarray, sizes_R: np.ndarray) -> np.ndarray:
+    """How often the most frequent two characters in a row occur in each record, or a little more."""
+    tables_R = np.left_shift(1, np.clip(np.ceil(np.log2(sizes_R)).astype(np.int64), 6, 10))
+    bases_R = np.cumsum(tables_R) - tables_R
+    place = points_N[:-1] * np.uint32(0x9E3779B1)
+    place += points_N[1:]
+    place ^= place >> np.uint32(15)
+    place &= np.repeat((tables_R - 1).astype(np.uint32), sizes_R)[:-1]
+    table = np.zeros(int(tables_R.sum()), np.int32)
+    np.add.at(table, place + np.repeat(bases_R, sizes_R)[:-1], np.int32(1))
+    return np.maximum.reduceat(table, bases_R)
+
+
+def _exact_top(points_N: np.ndarray, begins: np.ndarray, sizes: np.ndarray, width: int) -> np.ndarray:
+    """How often the most frequent `width` characters in a row occur in some records, line ends left out."""
+    counts = np.maximum(sizes - width + 1, 0)
+    owner = np.repeat(np.arange(len(sizes)), counts)
+    place = np.repeat(begins, counts) + np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+    grams = owner.astype(np.uint64)
+    across = np.zeros(len(owner), bool)
+    for step in range(width):
+        points = points_N[place + step]
+        grams = mixed64(grams ^ points)
+        across |= points == 10
+    order = np.argsort(grams[~across])
+    grams, owner = grams[~across][order], owner[~across][order]
+    edges = (
+        np.flatnonzero(np.concatenate([[True], grams[1:] != grams[:-1], [True]])) if len(grams) else np.zeros(1, int)
+    )
+    most = np.zeros(len(sizes), np.int64)
+    np.maximum.at(most, owner[edges[:-1]], np.diff(edges))
+    return most

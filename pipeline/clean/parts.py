@@ -1,0 +1,157 @@
+"""What reading leaves behind: parts of a few ten megabytes, each with its records, their measures and their bands.
+
+    features/NNNNN-MMM.arrow     the mended records (RECORD_COLUMNS), in batches by the first bits of their keys
+    features/NNNNN-MMM.parquet   their measures (MEASURES), row for row
+    features/NNNNN-MMM.bands     the bands of their signatures, [BANDS, rows] uint64
+    features/NNNNN.json          the account of task NNNNN: its parts, what was read, what was mended; written last
+    features/NNNNN.bad.jsonl     what could not be read
+
+Rows stand in the order of their keys, hashes of what the records say. A *bucket* is the range of keys that share
+their first bits: bucket b of every part of a source together make one piece of the shuffled whole, so nobody ever
+has to hold a source in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.clean.store import Store
+from utils.arrays import arrow
+from utils.records import MESSAGE
+
+RECORD_COLUMNS = pa.schema(
+    [
+        ("kind", pa.string()),
+        ("text", pa.string()),
+        ("messages", pa.list_(MESSAGE)),
+        ("tools", pa.string()),
+        ("chosen", pa.list_(MESSAGE)),
+        ("rejected", pa.list_(MESSAGE)),
+        ("meta", pa.string()),
+    ]
+)
+"""What of contract 2 a record says by itself; the rest is known once all records are."""
+MEASURES = pa.schema(
+    [
+        ("ordinal", pa.int64()),  # among the records of its piece of a file
+        ("key", pa.uint64()),  # where shuffling puts it
+        ("hash_a", pa.uint64()),  # what it says, in 128 bits
+        ("hash_b", pa.uint64()),
+        ("group", pa.uint64()),  # its first question, or its document
+        ("answer", pa.uint64()),  # its first answer
+        ("chars", pa.int32()),
+        ("bytes", pa.int32()),
+        ("shortest", pa.int32()),  # characters of the text, or of the shortest reply
+        ("blank", pa.bool_()),  # a text, question or reply that says nothing
+        ("score", pa.float32()),
+        ("han", pa.float32()),  # share among letters
+        ("digits", pa.float32()),  # shares among all characters
+        ("symbols", pa.float32()),
+        ("repeated_lines", pa.float32()),
+        ("top_2gram", pa.float32()),
+        ("top_3gram", pa.float32()),
+        ("top_4gram", pa.float32()),
+        ("sentences", pa.int32()),
+        ("ads", pa.int32()),
+        ("vulgar", pa.int32()),
+        ("swaps", pa.float32()),  # a hundred characters
+        ("table", pa.bool_()),
+        ("translation", pa.bool_()),
+        ("leaked", pa.bool_()),  # shares words with an exam
+    ]
+)
+_NUMPY = {pa.bool_(): np.bool_, pa.float32(): np.float32, pa.int32(): np.int32, pa.int64(): np.int64}
+KINDS: dict[str, type] = {f.name: _NUMPY.get(f.type, np.uint64) for f in MEASURES}
+"""The measures' types as numpy knows them."""
+_HASHES = ("key", "hash_a", "hash_b", "group", "answer")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of what a task read."""
+
+    task: int
+    number: int
+    rows: int
+    bytes: int
+    ends: tuple[int, ...]
+    """Where each bucket ends, in rows."""
+
+    @property
+    def name(self) -> str:
+        """Its files' name, without suffixes."""
+        return f"features/{self.task:05d}-{self.number:03d}"
+
+
+def bucket_of(keys: np.ndarray, buckets: int) -> np.ndarray:
+    """The bucket of each key; `buckets` is a power of two."""
+    bits = buckets.bit_length() - 1
+    return (keys >> np.uint64(64 - bits)).astype(np.int64) if bits else np.zeros(len(keys), np.int64)
+
+
+def write_part(
+    store: Store, task: int, number: int, records: pa.Table, measures: pa.Table, bands: np.ndarray, buckets: int
+) -> Part:
+    """Order the rows by key and write the three files."""
+    keys = measures["key"].to_numpy()
+    order = np.lexsort((measures["ordinal"].to_numpy(), keys))
+    taken = arrow(order)
+    records, measures = records.take(taken), measures.take(taken)
+    ends = np.searchsorted(bucket_of(keys[order], buckets), np.arange(buckets), side="right")
+    size = int(measures["bytes"].to_numpy().sum())
+    part = Part(task, number, len(records), size, tuple(int(end) for end in ends))
+    with store.write(f"{part.name}.arrow") as sink:
+        options = pa.ipc.IpcWriteOptions(compression="zstd", use_threads=False)
+        with pa.ipc.new_file(sink, RECORD_COLUMNS, options=options) as writer:
+            start = 0
+            for end in part.ends:
+                writer.write_batch(_one_batch(records.slice(start, end - start)))
+                start = end
+    with store.write(f"{part.name}.parquet") as sink:
+        packing = {name: "none" if name in _HASHES else "zstd" for name in MEASURES.names}
+        pq.write_table(measures, sink, compression=packing, use_dictionary=False, write_statistics=False)
+    with store.write(f"{part.name}.bands") as sink:
+        sink.write(np.ascontiguousarray(bands[:, order]).tobytes())
+    return part
+
+
+def _one_batch(table: pa.Table) -> pa.RecordBatch:
+    batches = table.combine_chunks().to_batches()
+    return batches[0] if batches else pa.RecordBatch.from_pylist([], RECORD_COLUMNS)
+
+
+def read_measures(store: Store, part: Part, columns: Sequence[str]) -> pa.Table:
+    """Some measures of a part."""
+    with store.read(f"{part.name}.parquet") as file:
+        return pq.read_table(file, columns=list(columns), use_threads=False)
+
+
+def read_band(store: Store, part: Part, band: int) -> np.ndarray:
+    """One band's hash of each row."""
+    with store.read(f"{part.name}.bands") as file:
+        file.seek(band * part.rows * 8)
+        return np.frombuffer(file.read(part.rows * 8), np.uint64)
+
+
+def read_records(store: Store, part: Part, bucket: int) -> pa.RecordBatch:
+    """The records of one bucket."""
+    with store.read(f"{part.name}.arrow") as file:
+        return pa.ipc.open_file(file).get_batch(bucket)
+
+
+def read_rows(store: Store, part: Part, rows: np.ndarray) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Some records by their rows (sorted), a bucket in memory at a time."""
+    starts = np.concatenate([[0], np.array(part.ends[:-1], np.int64)])
+    bucket_of_row = np.searchsorted(np.array(part.ends), rows, side="right")
+    with store.read(f"{part.name}.arrow") as file:
+        reader = pa.ipc.open_file(file)
+        for bucket in np.unique(bucket_of_row).tolist():
+            here = rows[bucket_of_row == bucket]
+            taken = reader.get_batch(bucket).take(arrow(here - starts[bucket]))
+            yield from zip(here.tolist(), taken.to_pylist(), strict=True)

@@ -1,0 +1,25 @@
+"""report.json and report.html of a cleaning: the account, and the evidence a person wants to see beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.clean.evidence import Evidence, dropped_samples, gallery, histograms
+from pipeline.clean.page import page_of
+from pipeline.clean.read import summed
+from utils.stage import Json, whole, write_json
+
+
+def write_report(folder: Path, report: Json, accounts: Sequence[Json], evidence: Evidence) -> None:
+    """Add the evidence to the account, and write both pages."""
+    report |= {
+        "mended": summed([one["notes"] for one in accounts]).to_json(),
+        "samples": dropped_samples(evidence),
+        "clusters": gallery(evidence),
+        "histograms": histograms(evidence),
+        "quarantine": [line for one in accounts for line in one["first_bad"]][:50],
+    }
+    write_json(folder / "report.json", report)
+    with whole(folder / "report.html") as draft:
+        draft.write_text(page_of(report), encoding="utf-8")
