@@ -178,7 +178,10 @@ def compare(given: argparse.Namespace, folder: Path) -> None:
     """The loop and the stage on one corpus."""
     corpus, size = made(given, folder, given.megabytes)
     path = recipe(folder, corpus, given.data / "cmmlu")
-    loop = clean_loop.run(clean_loop.corpus_files(corpus), given.data / "cmmlu", folder / "loop")
+    files = clean_corpus.corpus_files(corpus)
+    tuned = clean_loop.run(files, given.data / "cmmlu", folder / "tuned", tuned=True)
+    say("the tuned loop, one process", size, tuned["seconds"], None, None)
+    loop = clean_loop.run(files, given.data / "cmmlu", folder / "loop")
     say("the loop, one process", size, loop["seconds"], None, None)
     rates = [first_step(path, folder / f"first-{i}") for i in range(given.repeats)]
     print(f"first step, one core: {statistics.median(rates):.1f} MB/s", flush=True)

@@ -1,13 +1,15 @@
 """The loop that everyone writes to clean a corpus, written well: what `bench/clean.py` compares with.
 
-    python -m bench.clean_loop FOLDER --cmmlu ../shared/data/cmmlu --output OUT    (a folder of bench.clean_corpus)
+    python -m bench.clean_loop FOLDER --cmmlu ../shared/data/cmmlu --output OUT [--tuned]   (a folder of clean_corpus)
 
 One process, one record at a time: json, csv or pyarrow; precompiled `re`; OpenCC; a set of hashes for exact copies;
-datasketch for near ones; a shuffle in memory; parquet. Whatever made it faster without making it something else is
-in: steps that a glance at the text makes needless are skipped, exact copies leave before anything is measured, grams
-are counted one by one only where numpy's count of pairs allows them to be frequent, exams are looked for at every
-seventh place first, shingles are bytes already when they are hashed and a set only where a candidate is verified,
-permutations are drawn once, and the garbage collector rests. Everything is held in memory, as is usual.
+datasketch for near ones; a shuffle in memory; parquet. Steps that a glance at the text makes needless are skipped,
+exact copies leave before anything is measured, permutations are drawn once, and all shingles of a record are hashed
+in one call. Everything is held in memory, as is usual.
+
+`tuned` adds what profiling for hours found: grams are counted one by one only where numpy's count of pairs allows
+them to be frequent, exams are looked for at every seventh place first, shingles are bytes already when they are
+hashed and a set only where a candidate is verified, and the garbage collector rests.
 """
 
 from __future__ import annotations
@@ -131,7 +133,7 @@ def masked(text: str) -> str:
     return IDENTITY.sub("<身份证>", text)
 
 
-def fault(text: str, answer: str) -> str | None:
+def fault(text: str, answer: str, tuned: bool) -> str | None:
     """The first rule that drops a record."""
     size = len(text)
     if len(answer) < MIN_CHARS or size > MAX_CHARS:
@@ -143,7 +145,7 @@ def fault(text: str, answer: str) -> str | None:
         return "digits"
     if "\n" in text and repeated_lines(text) > MAX_REPEATED * size:
         return "repeated_lines"
-    return "repeated_grams" if repeats_itself(text) else None
+    return "repeated_grams" if repeats_itself(text, tuned) else None
 
 
 def repeated_lines(text: str) -> int:
@@ -154,10 +156,12 @@ def repeated_lines(text: str) -> int:
     return sum(len(line) * (times - 1) for line, times in Counter(lines).items())
 
 
-def repeats_itself(text: str) -> bool:
+def repeats_itself(text: str, tuned: bool) -> bool:
     """The most frequent two, three or four characters in a row make up too much of it."""
     size = len(text)
-    if size < 50 or 4 * most_frequent_pair(text) <= MAX_TOP[4] * size:  # no longer gram is more frequent than its pairs
+    if size < 50:
+        return False
+    if tuned and 4 * most_frequent_pair(text) <= MAX_TOP[4] * size:  # no longer gram is more frequent than its pairs
         return False
     for width, most in MAX_TOP.items():
         times = max(Counter([text[i : i + width] for i in range(size - width + 1)]).values())
@@ -179,7 +183,8 @@ def most_frequent_pair(text: str) -> int:
 class Exams:
     """Thirteen characters in a row of any question: looked for at every seventh place, by seven, at first."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, tuned: bool):
+        self.tuned = tuned
         self.grams: set[str] = set()
         for path in sorted(folder.rglob("*.csv")):
             with path.open(encoding="utf-8-sig", newline="") as file:
@@ -191,7 +196,7 @@ class Exams:
 
     def hold(self, words: str) -> bool:
         """Does a question stand in these words?"""
-        if self.starts.isdisjoint([words[i : i + EXAM_STEP] for i in range(0, len(words), EXAM_STEP)]):
+        if self.tuned and self.starts.isdisjoint([words[i : i + EXAM_STEP] for i in range(0, len(words), EXAM_STEP)]):
             return False
         return not self.grams.isdisjoint([words[i : i + EXAM_GRAM] for i in range(len(words) - EXAM_GRAM + 1)])
 
@@ -199,7 +204,8 @@ class Exams:
 class NearCopies:
     """Candidates by MinHash and LSH, verified by the Jaccard coefficient of their shingles."""
 
-    def __init__(self) -> None:
+    def __init__(self, tuned: bool) -> None:
+        self.shingles = shingles_of if tuned else plain_shingles
         self.lsh = MinHashLSH(num_perm=BANDS * ROWS, params=(BANDS, ROWS))
         first = MinHash(num_perm=BANDS * ROWS, hashfunc=xxhash.xxh32_intdigest)
         self.permutations, self.scheme = first.permutations, first.scheme
@@ -227,7 +233,7 @@ class NearCopies:
 
     def _verified(self, mine: set[bytes], candidates: list[int]) -> bool:
         for other in candidates:
-            theirs = set(shingles_of(self.kept[other]))
+            theirs = set(self.shingles(self.kept[other]))
             shared = len(mine & theirs)
             if shared >= NEAR * (len(mine) + len(theirs) - shared):
                 return True
@@ -246,12 +252,18 @@ def shingles_of(words: str) -> list[bytes]:
     return [code[i : i + width] for i in range(0, max(len(code) - width, 0) + 1, 2)]
 
 
+def plain_shingles(words: str) -> list[bytes]:
+    """The same, as one writes it."""
+    return [words[i : i + SHINGLE].encode() for i in range(max(len(words) - SHINGLE, 0) + 1)]
+
+
 class Loop:
     """What the loop knows of the records before."""
 
-    def __init__(self, cmmlu: Path):
+    def __init__(self, cmmlu: Path, tuned: bool = False):
         self.clock = Clock()
-        self.exams, self.near, self.seen = Exams(cmmlu), NearCopies(), set[bytes]()
+        self.tuned = tuned
+        self.exams, self.near, self.seen = Exams(cmmlu, tuned), NearCopies(tuned), set[bytes]()
         self.clock.lap("exams")
 
     def drops(self, said: list[str]) -> str | None:
@@ -263,7 +275,7 @@ class Loop:
             return "duplicate"
         self.seen.add(digest)
         self.clock.lap("exact")
-        reason = fault(text, said[-1])
+        reason = fault(text, said[-1], self.tuned)
         self.clock.lap("features")
         if reason:
             return reason
@@ -273,7 +285,7 @@ class Loop:
         return "in_exam" if leaked else self._near(words)
 
     def _near(self, words: str) -> str | None:
-        shingles = shingles_of(words)
+        shingles = shingles_of(words) if self.tuned else list(set(plain_shingles(words)))
         self.clock.lap("shingles")
         sketch = self.near.signature(shingles)
         self.clock.lap("minhash")
@@ -282,11 +294,12 @@ class Loop:
         return "near_duplicate" if known else None
 
 
-def run(files: list[Path], cmmlu: Path, output: Path, seed: int = 0) -> dict[str, Any]:
+def run(files: list[Path], cmmlu: Path, output: Path, seed: int = 0, tuned: bool = False) -> dict[str, Any]:
     """Clean these files into parquet shards; returns records read, kept and dropped by reason, and seconds by step."""
-    gc.disable()  # nothing here is cyclic, and looking through all that is kept costs a tenth of the time
+    if tuned:
+        gc.disable()  # nothing here is cyclic, and looking through all that is kept costs a tenth of the time
     try:
-        return clean(files, Loop(cmmlu), output, seed)
+        return clean(files, Loop(cmmlu, tuned), output, seed)
     finally:
         gc.enable()
 
@@ -337,9 +350,10 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--cmmlu", type=Path, default=Path("../shared/data/cmmlu"))
     parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--tuned", action="store_true")
     given = parser.parse_args()
     files = corpus_files(given.folder)
-    found = run(files, given.cmmlu, given.output)
+    found = run(files, given.cmmlu, given.output, tuned=given.tuned)
     megabytes = sum(path.stat().st_size for path in files) / 1e6
     for step, seconds in sorted(found["steps"].items(), key=lambda one: -one[1]):
         print(f"{step:18s} {seconds:7.1f} s {seconds / found['seconds']:6.1%}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 
@@ -13,3 +15,34 @@ def arrow(values: np.ndarray) -> pa.Array:
         return pa.Array.from_buffers(pa.bool_(), len(values), [None, pa.py_buffer(bits)])
     kind = pa.from_numpy_dtype(values.dtype)
     return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(np.ascontiguousarray(values))])
+
+
+def strings(values: Sequence[str | None]) -> pa.Array:
+    """Texts, or nothing in the place of None, as Arrow's array of strings."""
+    encoded = [b"" if value is None else value.encode() for value in values]
+    ends = np.zeros(len(encoded) + 1, np.int64)
+    np.cumsum(np.fromiter(map(len, encoded), np.int64, len(encoded)), out=ends[1:])
+    if ends[-1] >= 1 << 31:
+        raise ValueError("more than 2 GB of text in one array")
+    there = None if None not in values else arrow(np.array([value is not None for value in values], bool)).buffers()[1]
+    offsets = pa.py_buffer(ends.astype(np.int32))
+    return pa.StringArray.from_buffers(len(encoded), offsets, pa.py_buffer(b"".join(encoded)), there)
+
+
+def numpy_of(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """Numbers or booleans without gaps as numpy's."""
+    chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+    parts = [_numpy_of(chunk) for chunk in chunks]
+    if len(parts) == 1:
+        return parts[0]
+    return np.concatenate(parts) if parts else _numpy_of(pa.array([], column.type))
+
+
+def _numpy_of(chunk: pa.Array) -> np.ndarray:
+    assert chunk.null_count == 0
+    data = chunk.buffers()[1]
+    if pa.types.is_boolean(chunk.type):
+        bits = np.unpackbits(np.frombuffer(data or b"", np.uint8), bitorder="little")
+        return bits[chunk.offset : chunk.offset + len(chunk)].astype(bool)
+    kind = np.dtype(str(chunk.type).replace("float", "float32").replace("double", "float64"))
+    return np.frombuffer(data or b"", kind)[chunk.offset : chunk.offset + len(chunk)]

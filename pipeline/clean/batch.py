@@ -17,20 +17,29 @@ import pyarrow as pa
 from pipeline.clean.parts import RECORD_COLUMNS
 from pipeline.clean.protocol import Found, Message
 from pipeline.clean.turns import in_order
+from utils.arrays import arrow, strings
 from utils.records import KINDS, MESSAGE
 
-TEXT, USER, ASSISTANT, OTHER = range(4)
-"""What a field is: a document, a question, a reply that is to be learned, or anything else."""
+TEXT, USER, ASSISTANT, SYSTEM, TOOL, REASONING, CALLING = range(7)
+"""What a field is: a document, a question, a reply to be learned, …, what is said beside a call."""
+CHOSEN, REJECTED = 16, 32
+"""Added where it stands in a preference's continuations."""
+WHAT = 15
+"""The bits of a field's role that say what it is."""
 
-_ROLE = {"user": USER, "assistant": ASSISTANT}
+_ROLE = {"user": USER, "assistant": ASSISTANT, "system": SYSTEM, "tool": TOOL}
 
 
 @dataclass
 class _Turns:
     """One of the columns that hold lists of turns."""
 
-    ends: list[int] = field(default_factory=lambda: [0])
-    absent: list[bool] = field(default_factory=list)
+    where: int
+    """CHOSEN, REJECTED or nothing."""
+    owners: list[int] = field(default_factory=list)
+    """The records that have a list here, in order."""
+    ends: list[int] = field(default_factory=list)
+    """Where each of those lists ends."""
     roles: list[str] = field(default_factory=list)
     contents: list[int] = field(default_factory=list)
     reasonings: list[int] = field(default_factory=list)
@@ -54,7 +63,8 @@ class Batch:
         self._texts: list[int] = []
         self._tools: list[str | None] = []
         self._metas: list[dict[str, Any]] = []
-        self._turns = {name: _Turns() for name in ("messages", "chosen", "rejected")}
+        self._turns = {"messages": _Turns(0), "chosen": _Turns(CHOSEN), "rejected": _Turns(REJECTED)}
+        self._calls: dict[int, list[str]] = {}
         self._characters = 0
 
     def __len__(self) -> int:
@@ -76,9 +86,11 @@ class Batch:
             self._say(found.text or "", TEXT)
         else:
             self._texts.append(-1)
-        self._listen("messages", messages)
-        self._listen("chosen", found.chosen)
-        self._listen("rejected", found.rejected)
+            self._listen("messages", messages)
+        if found.chosen is not None:
+            self._listen("chosen", found.chosen)
+        if found.rejected is not None:
+            self._listen("rejected", found.rejected)
         self._kinds.append(KINDS[0] if messages is None else KINDS[1] if found.chosen is None else KINDS[2])
         self._tools.append(_encodable(found.tools) if found.tools else None)
         self._metas.append(found.meta)
@@ -87,18 +99,21 @@ class Batch:
         self.scores.append(np.nan if found.score is None else found.score)
         self.counts_R.append(len(self.fields) - before)
 
-    def _listen(self, name: str, messages: list[Message] | None) -> None:
-        turns = self._turns[name]
-        turns.absent.append(messages is None)
-        for message in messages or ():
+    def _listen(self, name: str, messages: list[Message]) -> None:
+        turns, record = self._turns[name], len(self.ordinals)
+        for message in messages:
             role, calls, reasoning = message["role"], message["tool_calls"], message["reasoning"]
             turns.roles.append(role)
             turns.contents.append(len(self.fields))
-            self._say(message["content"], OTHER if calls else _ROLE.get(role, OTHER))
+            self._say(message["content"], turns.where + (CALLING if calls else _ROLE[role]))
             turns.reasonings.append(len(self.fields) if reasoning else -1)
             if reasoning:
-                self._say(reasoning, OTHER)
-            turns.calls.append(_encodable(calls) if calls else None)
+                self._say(reasoning, turns.where + REASONING)
+            if calls:
+                calls = _encodable(calls)
+                self._calls.setdefault(record, []).append(calls)
+            turns.calls.append(calls or None)
+        turns.owners.append(record)
         turns.ends.append(len(turns.roles))
 
     def _say(self, text: str, role: int) -> None:
@@ -109,50 +124,42 @@ class Batch:
     def table(self) -> pa.Table:
         """The records as RECORD_COLUMNS."""
         columns = {
-            "kind": pa.array(self._kinds, pa.string()),
-            "text": pa.array([None if i < 0 else self.fields[i] for i in self._texts], pa.string()),
-            "tools": pa.array(self._tools, pa.string()),
-            "meta": pa.array([_json(meta) for meta in self._metas], pa.string()),
+            "kind": strings(self._kinds),
+            "text": strings([None if i < 0 else self.fields[i] for i in self._texts]),
+            "tools": strings(self._tools),
+            "meta": strings([_json(meta) for meta in self._metas]),
         }
         columns |= {name: self._turns_column(turns) for name, turns in self._turns.items()}
-        return pa.table(columns).select(RECORD_COLUMNS.names).cast(RECORD_COLUMNS)
+        return pa.table([columns[name] for name in RECORD_COLUMNS.names], schema=RECORD_COLUMNS)
 
     def _turns_column(self, turns: _Turns) -> pa.Array:
         said = [
-            pa.array(turns.roles, pa.string()),
-            pa.array([self.fields[i] for i in turns.contents], pa.string()),
-            pa.array([(self.fields[i] or None) if i >= 0 else None for i in turns.reasonings], pa.string()),
-            pa.array(turns.calls, pa.string()),
+            strings(turns.roles),
+            strings([self.fields[i] for i in turns.contents]),
+            strings([(self.fields[i] or None) if i >= 0 else None for i in turns.reasonings]),
+            strings(turns.calls),
         ]
         values = pa.StructArray.from_arrays(said, fields=list(MESSAGE))
-        ends = pa.array(turns.ends, pa.int32())
-        return pa.ListArray.from_arrays(ends, values, mask=pa.array(turns.absent, pa.bool_()))
+        absent = np.ones(len(self), bool)
+        absent[turns.owners] = False
+        ends = np.zeros(len(self) + 1, np.int32)
+        ends[np.array(turns.owners, np.int64) + 1] = turns.ends
+        return pa.ListArray.from_arrays(arrow(np.maximum.accumulate(ends)), values, mask=arrow(absent))
 
     def saying(self) -> list[bytes]:
         """What each record says, as bytes that are equal for records that say the same."""
         found = []
         start = 0
-        turns = {name: _calls_by_end(t) for name, t in self._turns.items()}
         for record, count in enumerate(self.counts_R):
-            said = self.fields[start : start + count]
-            roles = self.roles_F[start : start + count]
-            start += count
-            if count == 1 and roles[0] == TEXT:
-                found.append(said[0].encode())
-                continue
-            more = [column[record] for column in turns.values() if column[record]]
-            whole = [*said, bytes(roles).hex(), *more, self._tools[record] or ""]
-            found.append("\x1e".join(whole).encode())
+            end = start + count
+            if count == 1 and self.roles_F[start] == TEXT:
+                found.append(self.fields[start].encode())
+            else:
+                roles = bytes(self.roles_F[start:end]).decode("latin-1")
+                more = [*self._calls.get(record, ()), self._tools[record] or ""]
+                found.append("\x1e".join([*self.fields[start:end], roles, *more]).encode())
+            start = end
         return found
-
-
-def _calls_by_end(turns: _Turns) -> list[str]:
-    """Of each record what its turns hold beyond fields: roles that are neither user's nor assistant's, and calls."""
-    plain = all(call is None for call in turns.calls) and set(turns.roles) <= {"user", "assistant"}
-    if plain:
-        return [""] * (len(turns.ends) - 1)
-    bounds = zip(turns.ends, turns.ends[1:], strict=False)
-    return [json.dumps([turns.roles[a:b], turns.calls[a:b]]) if b > a else "" for a, b in bounds]
 
 
 def _json(meta: dict[str, Any]) -> str:

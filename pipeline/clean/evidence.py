@@ -15,6 +15,7 @@ from pipeline.clean.duplicates.corpus import Corpus
 from pipeline.clean.duplicates.near import said_in
 from pipeline.clean.parts import read_measures, read_rows
 from pipeline.clean.rules import ALL, RULES, first_hits
+from utils.arrays import numpy_of
 from utils.records import Record
 from utils.stage import Json
 
@@ -57,7 +58,7 @@ def histograms(evidence: Evidence) -> Json:
         kept = evidence.choice.split[first[number] : first[number + 1]] >= 0
         mine = found.setdefault(evidence.sources[number], {"chars": {}, "han": {}})
         for name, edges in (("chars", CHAR_EDGES), ("han", HAN_EDGES)):
-            values = np.minimum(measures[name].to_numpy(), edges[-1])
+            values = np.minimum(numpy_of(measures[name]), edges[-1])
             for which, rows in (("read", slice(None)), ("kept", kept)):
                 counts = np.histogram(values[rows], edges)[0]
                 before = np.array(mine[name].get(which, [0] * len(counts)))

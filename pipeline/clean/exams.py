@@ -22,6 +22,7 @@ from pipeline.clean.files.rows import rows
 from pipeline.clean.protocol import Sample, Unreadable
 from pipeline.clean.text.codes import HAN, WORD, Codes, kind_table
 from pipeline.clean.text.mend import mend
+from pipeline.clean.text.pii import PII
 from pipeline.clean.text.rules import rules_for
 from pipeline.clean.text.shingles import Words, mixed64, words_of
 from utils.console import UserError
@@ -31,7 +32,7 @@ EXAM_SHINGLE = 13
 """Characters in a row that no record may share with an exam."""
 STEP = 6
 """A run holds eight characters that begin at a multiple of this: only those places are looked at first."""
-_BITS = 24
+_BITS = 26
 FOREIGN_RUN = 40
 """Characters in a row that a text and an exam must share where no Han character is among them: a dozen words."""
 
@@ -109,7 +110,8 @@ def read_exams(files: Sequence[str]) -> Exams:
     asked = [question for name in files for question in _questions(name)]
     if not asked:
         return NO_EXAMS
-    questions = list(dict.fromkeys([*mend(asked, rules_for("web", mask=False)), *mend(asked, rules_for("web"))]))
+    mended = mend(asked, rules_for("web", mask=False))
+    questions = list(dict.fromkeys([*mended, *mend(mended, (PII,))]))
     codes = Codes(questions)
     is_word_N = (codes.kinds_N & np.uint16(WORD)) != 0
     words = words_of(codes.points_N, is_word_N, codes.count_T(is_word_N))

@@ -16,7 +16,7 @@ from pipeline.clean.batch import RECORD_COLUMNS
 from pipeline.clean.choose import Choice
 from pipeline.clean.duplicates.corpus import Corpus, load, save
 from pipeline.clean.parts import read_measures, read_records
-from utils.arrays import arrow
+from utils.arrays import arrow, numpy_of, strings
 from utils.records import SCHEMA, SPLITS, write_rows
 
 VERDICT = np.dtype([("split", "i1"), ("cluster_size", "<i4"), ("group", "<u8")])
@@ -61,7 +61,7 @@ def gather(shelf: Shelf) -> None:
     tables = [_kept(shelf, i) for i in range(len(shelf.parts))]
     table = pa.concat_tables(tables)
     table = table.take(pc.sort_indices(table, [("key", "ascending"), ("position", "ascending")]))
-    splits = table["split"].to_numpy()
+    splits = numpy_of(table["split"])
     for split, name in shelf.shards:
         with store.write(name) as sink:
             write_rows(sink, table.filter(arrow(splits == split)).select(SCHEMA.names))
@@ -79,13 +79,13 @@ def _kept(shelf: Shelf, i: int) -> pa.Table:
     kept = arrow(verdict["split"] >= 0)
     table, measures, verdict = table.filter(kept), measures.filter(kept), verdict[verdict["split"] >= 0]
     rows = len(table)
-    ordinals = measures["ordinal"].to_numpy() + shelf.bases[i]
+    ordinals = numpy_of(measures["ordinal"]) + shelf.bases[i]
     names = np.char.add(f"{shelf.source}/{shelf.labels[i]}/", ordinals.astype(str))
     columns = {name: table[name] for name in table.column_names}
     columns |= {
-        "id": pa.array(names.tolist(), pa.string()),
+        "id": strings(names.tolist()),
         "source": pa.repeat(shelf.source, rows),
-        "group": pa.array([f"{group:016x}" for group in verdict["group"].tolist()], pa.string()),
+        "group": strings([f"{group:016x}" for group in verdict["group"].tolist()]),
         "cluster_size": arrow(verdict["cluster_size"]),
         "key": measures["key"],
         "position": arrow(ordinals + corpus.read_before[number] - shelf.bases[i]),

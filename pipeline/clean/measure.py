@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
-from pipeline.clean.batch import ASSISTANT, TEXT, USER, Batch
+from pipeline.clean.batch import ASSISTANT, TEXT, USER, WHAT, Batch
 from pipeline.clean.exams import Exams
 from pipeline.clean.parts import KINDS, MEASURES
 from pipeline.clean.text import codes as c
@@ -46,7 +46,7 @@ def measure(batch: Batch, seed: int, source: str, exams: Exams) -> Measured:
     codes = Codes(batch.fields)
     counts_R = np.array(batch.counts_R, np.int64)
     starts_R = np.cumsum(counts_R) - counts_R
-    roles_F = np.array(batch.roles_F, np.int8)
+    roles_F = np.array(batch.roles_F, np.int8) & WHAT
     lengths_F = codes.lengths_T - 1
     per_record = _PerRecord(starts_R, counts_R)
 
@@ -83,8 +83,8 @@ def measure(batch: Batch, seed: int, source: str, exams: Exams) -> Measured:
         "ads": per_record.sum(ads().count_T(codes)),
         "vulgar": per_record.sum(vulgar().count_T(codes)),
         "swaps": per_record.sum(swaps_T(codes)) * 100 / chars_R,
-        "table": per_record.any(tables_T(codes)),
-        "translation": per_record.any(translations_T(codes) & asked),
+        "table": per_record.any(tables_T(codes, asked)),
+        "translation": per_record.any(translations_T(codes, asked)),
         "leaked": per_record.any(exams.found_in(words_F)),
     }
     table = pa.table([arrow(columns[name].astype(kind)) for name, kind in KINDS.items()], schema=MEASURES)
@@ -160,7 +160,10 @@ def _repeated_lines(codes: Codes) -> np.ndarray:
     lines_T = codes.count_T(codes.points_N == 10) - 1
     repeated = np.zeros(len(codes.texts), np.int32)
     for text in np.flatnonzero(lines_T).tolist():
-        counted = Counter(line for line in codes.texts[text].split("\n") if line.strip())
+        lines = codes.texts[text].split("\n")
+        if len(set(lines)) == len(lines):
+            continue
+        counted = Counter(line for line in lines if line.strip())
         repeated[text] = sum(len(line) * (times - 1) for line, times in counted.items() if times > 1)
     return repeated
 
@@ -173,34 +176,51 @@ def _top_grams(codes: Codes, per_record: _PerRecord, chars_R: np.ndarray) -> lis
     """
     begins_R = codes.starts_T[per_record.starts_R]
     sizes_R = np.append(begins_R[1:], len(codes.points_N)) - begins_R
-    most_R = np.where(chars_R >= LEAST_FOR_GRAMS, _most_frequent_pair(codes.points_N, sizes_R), 0)
+    most_R = np.where(chars_R >= LEAST_FOR_GRAMS, _most_frequent(codes.points_N, begins_R, sizes_R, 2), 0)
     shares = [np.minimum(most_R * width / chars_R, 1.0) for width in GRAMS]
     for share, width in zip(shares, GRAMS, strict=True):
-        asked = np.flatnonzero(share >= _EXACT_FROM)
-        if len(asked):
-            share[asked] = _exact_top(codes.points_N, begins_R[asked], sizes_R[asked], width) * width / chars_R[asked]
+        for most_frequent in (_most_frequent, _exact_top):
+            asked = np.flatnonzero(share >= _EXACT_FROM)
+            if len(asked):
+                most = most_frequent(codes.points_N, begins_R[asked], sizes_R[asked], width)
+                share[asked] = np.minimum(most * width / chars_R[asked], share[asked])
     return shares
 
 
-def _most_frequent_pair(points_N: np.ndarray, sizes_R: np.ndarray) -> np.ndarray:
-    """How often the most frequent two characters in a row occur in each record, or a little more."""
-    tables_R = np.left_shift(1, np.clip(np.ceil(np.log2(sizes_R)).astype(np.int64), 6, 10))
-    bases_R = np.cumsum(tables_R) - tables_R
-    place = points_N[:-1] * np.uint32(0x9E3779B1)
-    place += points_N[1:]
-    place ^= place >> np.uint32(15)
-    place &= np.repeat((tables_R - 1).astype(np.uint32), sizes_R)[:-1]
-    table = np.zeros(int(tables_R.sum()), np.int32)
-    np.add.at(table, place + np.repeat(bases_R, sizes_R)[:-1], np.int32(1))
-    return np.maximum.reduceat(table, bases_R)
+def _most_frequent(points_N: np.ndarray, begins: np.ndarray, sizes: np.ndarray, width: int) -> np.ndarray:
+    """How often the most frequent `width` characters in a row occur in some records, or a little more.
+
+    They are counted in a small table of each record, by hash.
+    """
+    tables = np.left_shift(1, np.clip(np.ceil(np.log2(sizes)).astype(np.int64), 6, 10))
+    bases = np.cumsum(tables) - tables
+    if sizes.sum() < len(points_N):
+        points_N = points_N[_running(begins, sizes)]
+    hashes = points_N.copy()
+    for step in range(1, width):
+        hashes *= np.uint32(0x9E3779B1)
+        hashes[:-step] += points_N[step:]
+    hashes ^= hashes >> np.uint32(15)
+    hashes &= np.repeat((tables - 1).astype(np.uint32), sizes)
+    table = np.zeros(int(tables.sum()), np.int32)
+    place = hashes + np.repeat(bases, sizes)
+    np.add.at(table, place, np.int32(1))
+    into_the_next = (np.cumsum(sizes)[:, None] - np.arange(1, width)).ravel()
+    np.subtract.at(table, place[into_the_next], np.int32(1))
+    return np.maximum.reduceat(table, bases)
+
+
+def _running(begins: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """From each beginning so many places on, one behind the other."""
+    return np.repeat(begins - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
 
 
 def _exact_top(points_N: np.ndarray, begins: np.ndarray, sizes: np.ndarray, width: int) -> np.ndarray:
     """How often the most frequent `width` characters in a row occur in some records, line ends left out."""
     counts = np.maximum(sizes - width + 1, 0)
     owner = np.repeat(np.arange(len(sizes)), counts)
-    place = np.repeat(begins, counts) + np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
-    grams = owner.astype(np.uint64)
+    place = _running(begins, counts)
+    grams = mixed64(owner.astype(np.uint64))
     across = np.zeros(len(owner), bool)
     for step in range(width):
         points = points_N[place + step]

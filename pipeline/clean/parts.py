@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.clean.store import Store
-from utils.arrays import arrow
+from utils.arrays import arrow, numpy_of
 from utils.records import MESSAGE
 
 RECORD_COLUMNS = pa.schema(
@@ -99,12 +99,12 @@ def write_part(
     store: Store, task: int, number: int, records: pa.Table, measures: pa.Table, bands: np.ndarray, buckets: int
 ) -> Part:
     """Order the rows by key and write the three files."""
-    keys = measures["key"].to_numpy()
-    order = np.lexsort((measures["ordinal"].to_numpy(), keys))
+    keys = numpy_of(measures["key"])
+    order = np.lexsort((numpy_of(measures["ordinal"]), keys))
     taken = arrow(order)
     records, measures = records.take(taken), measures.take(taken)
     ends = np.searchsorted(bucket_of(keys[order], buckets), np.arange(buckets), side="right")
-    size = int(measures["bytes"].to_numpy().sum())
+    size = int(numpy_of(measures["bytes"]).sum())
     part = Part(task, number, len(records), size, tuple(int(end) for end in ends))
     with store.write(f"{part.name}.arrow") as sink:
         options = pa.ipc.IpcWriteOptions(compression="zstd", use_threads=False)

@@ -27,6 +27,7 @@ from pipeline.clean.store import Store
 from pipeline.clean.text.mend import mend
 from pipeline.clean.text.notes import Notes
 from pipeline.clean.text.rules import rules_for
+from utils.arrays import numpy_of
 from utils.memory import keep_freed
 from utils.stage import Json
 
@@ -142,7 +143,7 @@ class _Parts:
         self.records.append(batch.table())
         self.measures.append(measured.columns)
         self.bands.append(measured.bands)
-        self.bytes += int(np.sum(measured.columns["bytes"].to_numpy()))
+        self.bytes += int(np.sum(numpy_of(measured.columns["bytes"])))
         if self.bytes >= PART_BYTES:
             self._write()
 

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.clean.config import Rules
+from utils.arrays import numpy_of
 
 Columns = Mapping[str, np.ndarray]
 Threshold = float | int | bool | None
@@ -84,12 +85,12 @@ BEFORE_DUPLICATES = np.uint32(sum(1 << i for i in range(ALL.index(DUPLICATE))))
 def hits(columns: pa.Table, rules: Rules) -> np.ndarray:
     """For each record the bits of the rules that look at it alone."""
     found = np.zeros(len(columns), np.uint32)
-    found[columns["blank"].to_numpy()] |= bit(BLANK)
-    found[columns["leaked"].to_numpy()] |= bit(LEAKED)
+    found[numpy_of(columns["blank"])] |= bit(BLANK)
+    found[numpy_of(columns["leaked"])] |= bit(LEAKED)
     for rule in RULES:
         threshold: Threshold = getattr(rules, rule.name)
         if threshold is not None:
-            found[rule.hits(columns[rule.column].to_numpy(), threshold)] |= bit(rule.name)
+            found[rule.hits(numpy_of(columns[rule.column]), threshold)] |= bit(rule.name)
     return found
 
 

@@ -97,6 +97,9 @@ def _clean(config: CleanConfig, raws: Sequence[Raw], exams: Sequence[str], folde
             choice = choose(corpus, [rules_of(raw, config) for raw in from_raw], sources, config, run_tasks)
             meter.advance(corpus.rows)
         report = account(raws, pieces, accounts, corpus, choice)
+        for raw in raws:
+            thresholds = {n: getattr(rules_of(raw, config), n) for n in RULE_NAMES}
+            report["sources"][raw.source]["thresholds"] = {n: v for n, v in thresholds.items() if v is not None}
         refuse_empty(report, raws)
         save_verdicts(corpus, choice)
         wanted = shelves(corpus, sources, [raw.label for raw in from_raw], _file_bases(pieces, accounts), choice)

@@ -144,7 +144,7 @@ def test_a_stock_ending_counts_only_at_the_end() -> None:
     ],
 )
 def test_tables_are_seen(text: str) -> None:
-    assert tables_T(Codes(["天气好", text])).tolist() == [False, True]
+    assert tables_T(Codes(["天气好", text]), np.ones(2, bool)).tolist() == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_tables_are_seen(text: str) -> None:
     ],
 )
 def test_what_is_no_table(text: str) -> None:
-    assert tables_T(Codes([text])).tolist() == [False]
+    assert tables_T(Codes([text]), np.ones(1, bool)).tolist() == [False]
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_what_is_no_table(text: str) -> None:
     ],
 )
 def test_translations_are_seen(text: str) -> None:
-    assert translations_T(Codes(["天气好", text])).tolist() == [False, True]
+    assert translations_T(Codes(["天气好", text]), np.ones(2, bool)).tolist() == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_translations_are_seen(text: str) -> None:
     ["翻译这个行业有前途么？", "翻译这份工作好么？", "请介绍一位翻译家", "机器翻译的原理是什么？", "他直译了书名"],
 )
 def test_what_asks_for_no_translation(text: str) -> None:
-    assert translations_T(Codes([text])).tolist() == [False]
+    assert translations_T(Codes([text]), np.ones(1, bool)).tolist() == [False]
 
 
 def rows(name: str) -> list[dict[str, str]]:
@@ -217,7 +217,7 @@ def test_decent_prose_is_left_alone() -> None:
     assert share(vulgar().count_T(codes)) < 0.0005
     assert share(ads().count_T(codes)) < 0.0001
     assert share(stock_tails_T(codes)) == 0
-    assert share(tables_T(codes)) < 0.0001
+    assert share(tables_T(codes, np.ones(len(codes.texts), bool))) < 0.0001
 
 
 def test_instructions_and_answers_are_left_alone() -> None:

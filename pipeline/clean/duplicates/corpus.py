@@ -13,6 +13,7 @@ import numpy as np
 
 from pipeline.clean.parts import KINDS, Part, read_band, read_measures
 from pipeline.clean.store import Store
+from utils.arrays import numpy_of
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,7 @@ class Corpus:
     def column(self, name: str) -> np.ndarray:
         """One measure of every record."""
         none = np.zeros(0, KINDS[name])
-        return np.concatenate(
-            [none, *(read_measures(self.store, part, [name])[name].to_numpy() for part in self.parts)]
-        )
+        return np.concatenate([none, *(numpy_of(read_measures(self.store, part, [name])[name]) for part in self.parts)])
 
     def positions(self) -> np.ndarray:
         """Every record's position."""

@@ -85,6 +85,14 @@ class Codes:
         return np.bitwise_or.reduceat(self.kinds_N, self.starts_T) if len(self.texts) else np.zeros(0, np.uint16)
 
     @cached_property
+    def pairs_N(self) -> np.ndarray:
+        """A 16-bit hash of each place and the one behind it (but for the last)."""
+        halves_N = self.points_N.astype(np.uint16)
+        pairs_N = halves_N[:-1] * np.uint16(0x9E37)
+        pairs_N += halves_N[1:]
+        return pairs_N
+
+    @cached_property
     def spots(self) -> Spots:
         """The places that are not plain letters."""
         return Spots(self)

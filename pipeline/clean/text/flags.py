@@ -54,19 +54,21 @@ def _translation_words() -> Phrases:
     return Phrases([*_TRANSLATION_WORDS.split(), *pairs])
 
 
-def tables_T(codes: Codes) -> np.ndarray:
-    """Which texts hold a table, in Markdown or drawn with characters, or ask for one."""
+def tables_T(codes: Codes, asks_T: np.ndarray) -> np.ndarray:
+    """Which texts hold a table, in Markdown or drawn with characters, or, of those that ask, want one."""
     points_N = codes.points_N
     ruled_T = _some_T(codes, points_N == ord("|")) | _some_T(codes, points_N == ord("+"))
     drawn_T = _some_T(codes, (points_N - np.uint32(_BOXES[0])) < np.uint32(_BOXES[1] - _BOXES[0]))
-    asked_T = _table_words().count_T(codes) > 0
+    asked_T = asks_T & (_table_words().count_T(codes) > 0) if asks_T.any() else asks_T
     held_T = _confirmed(codes, ruled_T, _RULE, _ROWS) | _confirmed(codes, drawn_T, _DRAWN)
     return held_T | _confirmed(codes, asked_T, _TABLE_ASKED)
 
 
-def translations_T(codes: Codes) -> np.ndarray:
-    """Which texts ask for a translation (to be asked of questions: an answer may tell of a translator)."""
-    return _confirmed(codes, _translation_words().count_T(codes) > 0, _TRANSLATION_ASKED)
+def translations_T(codes: Codes, asks_T: np.ndarray) -> np.ndarray:
+    """Which of the texts that ask want a translation (an answer may tell of a translator)."""
+    if not asks_T.any():
+        return asks_T
+    return _confirmed(codes, asks_T & (_translation_words().count_T(codes) > 0), _TRANSLATION_ASKED)
 
 
 def _some_T(codes: Codes, mask_N: np.ndarray) -> np.ndarray:

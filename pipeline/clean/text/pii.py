@@ -27,9 +27,9 @@ _EMAIL = (
     r"(?<![A-Za-z0-9_%+@])(?!git@)[A-Za-z0-9_][A-Za-z0-9._%+-]{0,63}@(?:[A-Za-z0-9-]{1,63}\.)+"
     r"(?!(?:png|jpe?g|gif|webp|svg|css|js)(?![A-Za-z0-9]))[A-Za-z]{2,}(?![A-Za-z0-9])"
 )
-_IDENTITY = rf"{_ALONE}(?P<identity>[1-9][0-9]{{14}}(?:[0-9]{{2}}[0-9Xx])?){_ENDED}"
+_IDENTITY = rf"{_ALONE}[1-9][0-9]{{14}}(?:[0-9]{{2}}[0-9Xx])?{_ENDED}"
 _CARD = (
-    rf"{_ALONE}(?<![0-9] )(?P<card>[0-9]{{13,19}}|[0-9]{{4}}(?:[ -][0-9]{{4}}){{3}}(?:[ -][0-9]{{1,3}})?"
+    rf"{_ALONE}(?<![0-9] )(?:[0-9]{{13,19}}|[0-9]{{4}}(?:[ -][0-9]{{4}}){{3}}(?:[ -][0-9]{{1,3}})?"
     rf"|[0-9]{{6}}[ -][0-9]{{13}}|[0-9]{{4}}[ -][0-9]{{6}}[ -][0-9]{{5}}){_ENDED}(?! [0-9])"
 )
 _MOBILE = (
@@ -50,18 +50,23 @@ _LANDLINE = (
 
 _SERVICE = r"[48]00(?:[0-9]{7}|-[0-9]{3}-?[0-9]{4}|-[0-9]{4}-[0-9]{3}| [0-9]{3} [0-9]{4})"
 _PHONE = rf"{_ALONE}(?:{_MOBILE}|{_LANDLINE}|{_SERVICE}){_ENDED}{_NO_AMOUNT}"
+_SPAN = r"[0-9+(（][0-9 ()（）+-]{8,}[0-9][Xx]?"
+"""All that a number may be made of, and nothing else: where one of the three above could begin and end."""
+
 _QQ = (
-    r"(?P<word>(?<![A-Za-z])(?:[Qq]{2}|扣扣|[Qq]群|加[Qq])[群号码]{0,3} ?[:：]? ?)"
+    r"(?P<word>[Qq扣加](?:(?<=[Qq])(?<![A-Za-z].)[Qq群]|(?<=扣)扣|(?<=加)[Qq])[群号码]{0,3} ?[:：]? ?)"
     rf"[1-9][0-9]{{4,10}}{_ENDED}{_NO_AMOUNT}(?!\s*[人个])"
 )
-_WORDS = "(?<![A-Za-z])(?:微信|[Vv][Xx]|[Ww]e[Cc]hat|[Ww]ei[Xx]in)"
 _PRODUCTS = "(?!(?i:iphone|ipad|android|windows|ios|mac|web|app|pay|api|sdk|h5))"
-_ID_ENDS = r"(?![A-Za-z0-9_-])(?!\.[A-Za-z0-9])"
+_NAME_ENDS = rf"(?![A-Za-z0-9_-])(?!\.[A-Za-z0-9]){_NO_AMOUNT}"
 _WECHAT = (
-    rf"(?P<word>(?:(?:加|我的?)微信|微信(?:号码?|ID|id))号? ?[:：]? ?)"
-    rf"{_PRODUCTS}(?:[A-Za-z][A-Za-z0-9_-]{{5,19}}|[1-9][0-9]{{5,10}}){_ID_ENDS}{_NO_AMOUNT}"
-    rf"|(?P<hint>{_WORDS}号? ?(?P<colon>[:：])? ?){_PRODUCTS}"
-    rf"(?:(?=[A-Za-z]+[0-9_-])[A-Za-z][A-Za-z0-9_-]{{5,19}}|(?(colon)[1-9][0-9]{{5,10}}|(?!))){_ID_ENDS}{_NO_AMOUNT}"
+    r"(?P<word>[加我微](?:(?<=加)微信|(?<=我)的?微信|(?<=微)信(?:号码?|ID|id))号? ?[:：]? ?)"
+    rf"{_PRODUCTS}(?:[A-Za-z][A-Za-z0-9_-]{{5,19}}|[1-9][0-9]{{5,10}}){_NAME_ENDS}"
+)
+_WECHAT_HINT = (
+    r"(?P<word>[微VvWw](?:(?<=微)信|(?<![A-Za-z].)(?:(?<=[Vv])[Xx]|(?<=[Ww])e(?:[Cc]hat|i[Xx]in)))"
+    rf"号? ?(?P<colon>[:：])? ?){_PRODUCTS}"
+    rf"(?:(?=[A-Za-z]+[0-9_-])[A-Za-z][A-Za-z0-9_-]{{5,19}}|(?(colon)[1-9][0-9]{{5,10}}|(?!))){_NAME_ENDS}"
 )
 """Behind a bare hint (`微信`, without 号 or 加) only what no word looks like: letters with digits, _ or - in them."""
 
@@ -96,27 +101,41 @@ def is_card(number: str) -> bool:
     return sum(digits[::2] + [sum(divmod(2 * digit, 10)) for digit in digits[1::2]]) % 10 == 0
 
 
-def _card(match: re.Match[str]) -> str:
-    return "[银行卡]" if is_card(re.sub("[ -]", "", match["card"])) else match[0]
+_NUMBERS = (
+    (re.compile(_IDENTITY), is_identity, "[身份证]"),
+    (re.compile(_CARD), is_card, "[银行卡]"),
+    (re.compile(_PHONE), lambda number: True, "[电话]"),
+)
+"""What a number may be, how it is checked, and what stands in its place."""
+
+
+def _mask_numbers_of(span: re.Match[str]) -> str:
+    text, place, masked_span = span.string, span.start(), ""
+    while place < span.end():
+        for pattern, holds, mask in _NUMBERS:
+            found = pattern.match(text, place)
+            if found and holds(re.sub("[ -]", "", found[0])):
+                masked_span += mask
+                place = found.end()
+                break
+        else:
+            masked_span += text[place]
+            place += 1
+    return masked_span
 
 
 _mask_emails = Substitution(_EMAIL, lambda match: "[邮箱]")
-_mask_identities = Substitution(_IDENTITY, lambda match: "[身份证]" if is_identity(match["identity"]) else match[0])
-_mask_cards = Substitution(_CARD, _card)
-_mask_phones = Substitution(_PHONE, lambda match: "[电话]")
+_mask_numbers = Substitution(_SPAN, _mask_numbers_of)
 _mask_qq = Substitution(_QQ, lambda match: match["word"] + "[号码]")
-_mask_wechat = Substitution(_WECHAT, lambda match: (match["word"] or match["hint"]) + "[微信]")
-_LONG_NUMBER = re.compile(r"[0-9](?:[^0-9]{0,2}[0-9]){9}")
-_CUE = re.compile("[QqVvWw扣微]")
+_mask_wechat = Substitution(_WECHAT, lambda match: match["word"] + "[微信]")
+_mask_wechat_hints = Substitution(_WECHAT_HINT, lambda match: match["word"] + "[微信]")
 
 
 def masked(text: str) -> str:
     """The text without addresses, numbers and accounts of persons; the words around them stay."""
     if "@" in text:
         text = _mask_emails(text)
-    if _LONG_NUMBER.search(text):
-        text = _mask_phones(_mask_cards(_mask_identities(text)))
-    return _mask_wechat(_mask_qq(text)) if _CUE.search(text) else text
+    return _mask_wechat_hints(_mask_wechat(_mask_qq(_mask_numbers(text))))
 
 
 def _could_change(codes: Codes) -> np.ndarray:

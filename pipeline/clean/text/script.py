@@ -13,6 +13,7 @@ characters (a fifth of it kana or Hangul) and code between backticks stay.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -28,7 +29,9 @@ _FOREIGN_SHARE = 0.2
 
 _FOREIGN = re.compile("[\u3041-\u30fa\u30fc-\u30ff\uac00-\ud7a3]")
 _HAN = re.compile(f"[{HAN}]")
-_CLAUSE = re.compile(rf"(?P<code>{CODE})|[^\n`，。！？；：、…“”‘’「」『』《》（）,!?;:()]+|`")
+_EDGES = "\n`，。！？；：、…“”‘’「」『』《》（）,!?;:()"
+_EDGE = re.compile(f"[{_EDGES}]")
+_CLAUSE = re.compile(rf"(?P<code>{CODE})|[^{_EDGES}]+|`")
 _PARTICLE = re.compile("(?<![显昭卓炳土原名专论编遗巨合译所撰拙新])著(?![名作者述称书录文有论])")
 _TITLE_MARK = re.compile(r"-\{\s*T\s*\|[^{}]*\}-")
 _LANGUAGES_MARK = re.compile(r"-\{\s*zh[\w; -]*\|([^{}]*)\}-")
@@ -55,9 +58,9 @@ def _modern(text: str) -> str:
 def never_simplified(characters: str) -> str:
     """Which of these characters simplified Chinese never writes.
 
-    Where the simplified form lies beyond the basic plane (顗 -> 𫖮), people and their fonts stay with the old one.
+    Where one of the two forms lies beyond the basic plane (顗 -> 𫖮), people and their fonts stay with what is written.
     """
-    return "".join(c for c, s in _rewritten(characters) if s <= "\uffff" and c not in ALSO_SIMPLIFIED)
+    return "".join(c for c, s in _rewritten(characters) if max(c, s) <= "\uffff" and c not in ALSO_SIMPLIFIED)
 
 
 def changed_alone(characters: str, kind: str = "t2s") -> str:
@@ -90,29 +93,50 @@ def mended(text: str) -> str:
     """The text as simplified Chinese writes it, its marks of conversion resolved."""
     text = unwrapped(text)
     traditional, only_simplified = _tell_tales()
-    found = traditional.intersection(text)
+    found = traditional.findall(text)
     if not found or _is_foreign(text):
         return text
     convert = _modern if "的" in text else simplified
-    whole = sum(map(text.count, found)) >= sum(map(text.count, only_simplified.intersection(text)))
-    if whole and "`" not in text and not _FOREIGN.search(text):
-        return convert(text)
+    whole = len(found) >= len(only_simplified.findall(text))
+    if "`" not in text:
+        if not whole:
+            return _rewritten_clauses(text, traditional, convert)
+        if not _FOREIGN.search(text):
+            return convert(text)
 
     def clause(match: re.Match[str]) -> str:
         said = match[0]
-        if match["code"] is not None or not (whole or any(map(said.__contains__, found))) or _is_foreign(said):
+        if match["code"] is not None or not (whole or traditional.search(said)) or _is_foreign(said):
             return said
         return convert(said)
 
     return _CLAUSE.sub(clause, text)
 
 
+def _rewritten_clauses(text: str, traditional: re.Pattern[str], convert: Callable[[str], str]) -> str:
+    """The text with the clauses converted that hold a traditional character: only those are looked at."""
+    parts, done = [], 0
+    for found in traditional.finditer(text):
+        if found.start() < done:
+            continue
+        start = found.start()
+        while start > done and text[start - 1] not in _EDGES:
+            start -= 1
+        edge = _EDGE.search(text, found.end())
+        end = edge.start() if edge else len(text)
+        said = text[start:end]
+        parts += [text[done:start], said if _is_foreign(said) else convert(said)]
+        done = end
+    return "".join([*parts, text[done:]])
+
+
 @cache
-def _tell_tales() -> tuple[frozenset[str], frozenset[str]]:
+def _tell_tales() -> tuple[re.Pattern[str], re.Pattern[str]]:
     """Characters that only traditional, and that only simplified Chinese writes."""
     rewritten = frozenset(changed_alone(all_han()))
-    only_simplified = frozenset(changed_alone(all_han(), "s2t")) - rewritten
-    return frozenset(never_simplified(all_han())), only_simplified
+    only_simplified = sorted(frozenset(changed_alone(all_han(), "s2t")) - rewritten)
+    common = "".join(c for c in only_simplified if c <= "\uffff")  # beyond the basic plane `re` looks one by one
+    return re.compile(f"[{never_simplified(all_han())}]"), re.compile(f"[{common}]")
 
 
 def _is_foreign(text: str) -> bool:
