@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import pytest
 import sentencepiece
 
@@ -17,6 +18,9 @@ from tests.readmes import READMES, left_out
 from utils.chat import MARKS
 from utils.codec import SPM, Codec
 from utils.stage import write_manifest
+
+hypothesis.settings.register_profile("shared machine", deadline=None)
+hypothesis.settings.load_profile("shared machine")
 
 LINES = (
     "今天天气很好，我们去公园散步。",

@@ -15,7 +15,7 @@ import numpy as np
 from pipeline.clean.config import CleanConfig, Rules
 from pipeline.clean.duplicates import near
 from pipeline.clean.duplicates.corpus import Corpus, save
-from pipeline.clean.duplicates.same import ALIVE, POSITION, Cap, Range, beyond, duplicates
+from pipeline.clean.duplicates.same import ALIVE, Cap, Range, beyond, duplicates
 from pipeline.clean.duplicates.survivors import Survival, survivors, united
 from pipeline.clean.engines import Map
 from pipeline.clean.parts import read_measures
@@ -32,7 +32,7 @@ from pipeline.clean.rules import (
 from pipeline.clean.text.shingles import BANDS, mixed64
 from utils.records import SPLITS
 
-ROWS_AT_ONCE = 4_000_000
+ROWS_AT_ONCE = 8_000_000
 """Records whose hashes one task holds."""
 CHARACTERS_AT_ONCE = 6_000_000
 """Characters of the pairs that one task verifies."""
@@ -65,7 +65,6 @@ def choose(corpus: Corpus, rules: Sequence[Rules], sources: Sequence[str], confi
     """Decide; `rules` and `sources` stand beside the corpus's parts."""
     judged = [Judge(corpus, part, rules[part]) for part in range(len(corpus.parts))]
     bits = np.concatenate([np.zeros(0, np.uint32), *run(judge, judged)])
-    save(corpus.store, POSITION, corpus.positions())
     alive = (bits & BEFORE_DUPLICATES) == 0
     cluster_size = np.ones(corpus.rows, np.int32)
     ranges = [Range(corpus, i, n) for n in [1 + corpus.rows // ROWS_AT_ONCE] for i in range(n)]
@@ -119,7 +118,8 @@ def _near(corpus: Corpus, rules: Sequence[Rules], alive: np.ndarray, ranges: Seq
     earlier, later = _by_component(corpus.rows, earlier, later)
     similarity = _verified(corpus, earlier, later, run)
     same = similarity >= np.maximum(threshold[earlier], threshold[later])
-    return survivors(earlier[same], later[same], corpus.positions())
+    earlier, later = earlier[same], later[same]
+    return survivors(earlier, later, corpus.positions(earlier), corpus.positions(later))
 
 
 def _pairs(corpus: Corpus, ranges: Sequence[Range], run: Map) -> tuple[np.ndarray, np.ndarray]:

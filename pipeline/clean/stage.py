@@ -32,7 +32,7 @@ from pipeline.clean.read import EXAMS, Piece, parts_of, read_piece
 from pipeline.clean.report import write_report
 from pipeline.clean.store import Store
 from utils.console import progress, say, tell, warn
-from utils.stage import Json, build, manifest, read_json
+from utils.stage import Json, build, damaged_files, manifest, read_json
 
 PIECE_BYTES = 32_000_000
 """A file that can be cut is read in pieces of so many bytes."""
@@ -187,6 +187,8 @@ def _adopt_features(old: Path, folder: Path) -> None:
         n: f.get("hash", f) for n, f in wanted["inputs"].items()
     }
     if not same_files or _of_reading(known["config"]) != _of_reading(wanted["config"]):
+        return
+    if any(name.startswith(FEATURES) for name in damaged_files(old, known)):
         return
     if (old / EXAMS).exists():
         shutil.copy2(old / EXAMS, folder / EXAMS)

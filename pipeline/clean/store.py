@@ -47,9 +47,9 @@ class Store:
     def write(self, name: str) -> Iterator[BinaryIO]:
         """A new file; under its name only when it is complete. What lies in SCRATCH need not outlive a power cut."""
         if self.is_local and name.startswith(SCRATCH):
-            path = self.path(name)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("wb") as file:
+            scratch = self.path(name)
+            scratch.parent.mkdir(parents=True, exist_ok=True)
+            with scratch.open("wb") as file:
                 yield file
         elif self.is_local:
             with whole(self.path(name)) as draft, draft.open("wb") as file:

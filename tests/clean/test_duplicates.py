@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.clean.duplicates.near import similarities
-from pipeline.clean.duplicates.survivors import survivors, united
+from pipeline.clean.duplicates.survivors import Survival, survivors, united
 from pipeline.clean.text.codes import WORD, Codes
 from pipeline.clean.text.shingles import (
     BINS,
@@ -108,9 +108,13 @@ def test_similarities_are_exact(texts: list[str], rng: random.Random) -> None:
     assert result.tolist() == pytest.approx([jaccard(texts[a], texts[b]) for a, b in pairs], abs=1e-3)
 
 
+def survive(earlier: np.ndarray, later: np.ndarray, positions: np.ndarray) -> Survival:
+    return survivors(earlier, later, positions[earlier], positions[later])
+
+
 def test_the_first_stays_and_a_chain_does_not_swallow_its_end() -> None:
     positions = np.array([10, 20, 30, 5])
-    survival = survivors(np.array([0, 1, 3]), np.array([1, 2, 0]), positions)
+    survival = survive(np.array([0, 1, 3]), np.array([1, 2, 0]), positions)
     assert survival.gone.tolist() == [0, 2]  # 3 was read first; 1 is like 0, which is gone, and stays; 2 is like 1
     assert survival.stays.tolist() == [3, 1]
 
@@ -121,9 +125,9 @@ def test_survivors_do_not_depend_on_the_order_of_the_pairs() -> None:
     a, b = rng.integers(0, 200, (2, 400))
     a, b = a[a != b], b[a != b]
     earlier, later = np.where(positions[a] < positions[b], a, b), np.where(positions[a] < positions[b], b, a)
-    whole = survivors(earlier, later, positions)
+    whole = survive(earlier, later, positions)
     order = rng.permutation(len(earlier))
-    again = survivors(earlier[order], later[order], positions)
+    again = survive(earlier[order], later[order], positions)
     assert (whole.gone == again.gone).all()
     assert (whole.stays == again.stays).all()
     assert not set(whole.gone.tolist()) & set(whole.stays.tolist())

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.clean.parts import KINDS, Part, read_band, read_measures
+from pipeline.clean.parts import KINDS, Part, read_measures
 from pipeline.clean.store import Store
 from utils.arrays import numpy_of
 
@@ -36,16 +36,25 @@ class Corpus:
 
     def column(self, name: str) -> np.ndarray:
         """One measure of every record."""
-        none = np.zeros(0, KINDS[name])
-        return np.concatenate([none, *(numpy_of(read_measures(self.store, part, [name])[name]) for part in self.parts)])
+        columns = (numpy_of(read_measures(self.store, part, [name])[name]) for part in self.parts)
+        return np.concatenate([np.zeros(0, KINDS[name]), *columns])
 
-    def positions(self) -> np.ndarray:
-        """Every record's position."""
-        return self.column("ordinal") + np.repeat(self.read_before, [part.rows for part in self.parts]).astype(np.int64)
+    def positions(self, rows: np.ndarray) -> np.ndarray:
+        """The positions of some rows."""
+        first = self.first_rows()
+        part = np.searchsorted(first, rows, side="right") - 1
+        return self.values("ordinal", rows) + np.array(self.read_before, np.int64)[part]
 
-    def band(self, band: int) -> np.ndarray:
-        """One band of every record."""
-        return np.concatenate([np.zeros(0, np.uint64), *(read_band(self.store, part, band) for part in self.parts)])
+    def values(self, name: str, rows: np.ndarray) -> np.ndarray:
+        """A measure of some rows."""
+        order = np.argsort(rows, kind="stable")
+        found = [
+            numpy_of(read_measures(self.store, self.parts[part], [name])[name])[within]
+            for part, within in self.split_rows(rows[order])
+        ]
+        values: np.ndarray = np.empty(len(rows), KINDS[name])
+        values[order] = np.concatenate([values[:0], *found])
+        return values
 
     def split_rows(self, rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         """Sorted rows, by part: (number of the part, rows within it)."""
@@ -63,7 +72,10 @@ def save(store: Store, name: str, values: np.ndarray) -> None:
 
 
 def load(store: Store, name: str) -> np.ndarray:
-    """What `save` wrote."""
+    """What `save` wrote; of a local store only those of its pages that are looked at."""
+    if store.is_local:
+        mapped: np.ndarray = np.load(store.path(name), mmap_mode="r", allow_pickle=False)
+        return mapped
     with store.read(name) as file:
         loaded: np.ndarray = np.load(file, allow_pickle=False)
         return loaded

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.clean.duplicates.corpus import Corpus, load, save
-from pipeline.clean.duplicates.same import ALIVE, POSITION, Range
-from pipeline.clean.parts import read_rows
+from pipeline.clean.duplicates.same import Range, first_of_run, repeats
+from pipeline.clean.parts import read_band, read_rows
 from pipeline.clean.text.codes import WORD, Codes
 from pipeline.clean.text.shingles import LONG_SHINGLE, SHORT, SHORT_SHINGLE, mixed32, words_of
 from utils.records import Record
@@ -52,18 +52,15 @@ class Lot:
 def candidates(task: Band) -> tuple[np.ndarray, np.ndarray]:
     """Pairs of rows, the earlier record first, that share this band."""
     corpus = task.range.corpus
-    hashes = corpus.band(task.band)
-    rows = np.flatnonzero(task.range.of(hashes) & load(corpus.store, ALIVE))
-    hashes = hashes[rows]
-    order = np.lexsort((load(corpus.store, POSITION)[rows], hashes))
+    rows, hashes = task.range.repeated(lambda part: read_band(corpus.store, part, task.band))
+    order = np.lexsort((corpus.positions(rows), hashes))
     rows, hashes = rows[order], hashes[order]
-    again = np.zeros(len(rows), bool)
-    again[1:] = hashes[1:] == hashes[:-1]
-    first = np.maximum.accumulate(np.where(again, 0, np.arange(len(rows))))
+    again = repeats(hashes)
+    first = first_of_run(again)
     later = np.flatnonzero(again)
-    with_first = rows[first[later]], rows[later]
     beside = later[first[later] != later - 1]
-    return np.concatenate([with_first[0], rows[beside - 1]]), np.concatenate([with_first[1], rows[beside]])
+    pairs = np.stack([np.append(first[later], beside - 1), np.append(later, beside)])
+    return rows[pairs[0]], rows[pairs[1]]
 
 
 def extract(task: Extract) -> None:

@@ -18,9 +18,9 @@ class Survival:
     stays: np.ndarray
 
 
-def survivors(earlier: np.ndarray, later: np.ndarray, positions: np.ndarray) -> Survival:
-    """Decide over all verified pairs of rows, in the order in which the later ones were read."""
-    order = np.lexsort((positions[earlier], positions[later]))
+def survivors(earlier: np.ndarray, later: np.ndarray, when_earlier: np.ndarray, when_later: np.ndarray) -> Survival:
+    """Decide over all verified pairs of rows, in the order of the positions of the later ones."""
+    order = np.lexsort((when_earlier, when_later))
     stays_for: dict[int, int] = {}
     for a, b in zip(earlier[order].tolist(), later[order].tolist(), strict=True):
         if a not in stays_for and b not in stays_for:
