@@ -121,7 +121,7 @@ from pipeline.clean.store import Store
 from pipeline.recipe import from_command_line
 config = from_command_line([sys.argv[1]])[2].clean
 raws = expand(config.inputs)
-pieces = plan(config, raws, Store(sys.argv[2]), False)
+pieces = plan(config, raws, Store(sys.argv[2]))
 began = time.process_time()
 for piece in pieces:
     read_piece(piece)

@@ -8,7 +8,7 @@ import sys
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # names of glibc's mallopt
 
 
-def keep_freed(megabytes: int = 256) -> None:
+def keep_freed(megabytes: int = 64) -> None:
     """Let freed arrays of up to so many MB stay with this process, where glibc manages its memory."""
     if not sys.platform.startswith("linux"):
         return

@@ -24,6 +24,8 @@ from utils.console import UserError, say, tell
 
 MANIFEST = "manifest.json"
 BUILDING = ".building"
+PLAN = ".plan.json"
+"""In a folder that is being built: its config and the fingerprints of its inputs."""
 REPORTS = ("report.html", "report.json")
 """Pages for people: listed in a manifest, but no part of what a later stage depends on."""
 
@@ -247,7 +249,7 @@ def build(
 
 def _resume_or_clear(building: Path, plan: Json) -> None:
     """Keep the parts of a killed run of the same plan; anything else in the way goes."""
-    note = building / ".plan.json"
+    note = building / PLAN
     if building.exists():
         if note.is_file() and read_json(note) == json.loads(json.dumps(plan)):
             return
@@ -265,7 +267,7 @@ def put_in_place(building: Path, output: Path) -> None:
     os.replace(building, output)
     sync(output.parent)
     shutil.rmtree(old, ignore_errors=True)
-    (output / ".plan.json").unlink(missing_ok=True)
+    (output / PLAN).unlink(missing_ok=True)
 
 
 @contextmanager

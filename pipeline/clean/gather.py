@@ -65,6 +65,8 @@ def gather(shelf: Shelf) -> None:
     for split, name in shelf.shards:
         with store.write(name) as sink:
             write_rows(sink, table.filter(arrow(splits == split)).select(SCHEMA.names))
+    del table
+    pa.default_memory_pool().release_unused()
 
 
 def _kept(shelf: Shelf, i: int) -> pa.Table:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -142,7 +142,11 @@ def read_band(store: Store, part: Part, band: int) -> np.ndarray:
 def read_records(store: Store, part: Part, bucket: int) -> pa.RecordBatch:
     """The records of one bucket."""
     with store.read(f"{part.name}.arrow") as file:
-        return pa.ipc.open_file(file).get_batch(bucket)
+        return _opened(file).get_batch(bucket)
+
+
+def _opened(file: BinaryIO) -> pa.RecordBatchFileReader:
+    return pa.ipc.open_file(file, options=pa.ipc.IpcReadOptions(use_threads=False))
 
 
 def read_rows(store: Store, part: Part, rows: np.ndarray) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -150,7 +154,7 @@ def read_rows(store: Store, part: Part, rows: np.ndarray) -> Iterator[tuple[int,
     starts = np.concatenate([[0], np.array(part.ends[:-1], np.int64)])
     bucket_of_row = np.searchsorted(np.array(part.ends), rows, side="right")
     with store.read(f"{part.name}.arrow") as file:
-        reader = pa.ipc.open_file(file)
+        reader = _opened(file)
         for bucket in np.unique(bucket_of_row).tolist():
             here = rows[bucket_of_row == bucket]
             taken = reader.get_batch(bucket).take(arrow(here - starts[bucket]))

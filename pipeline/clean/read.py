@@ -33,7 +33,6 @@ from utils.stage import Json
 
 PART_BYTES = 48_000_000
 """Mended text in one part."""
-EXAMS = "exams.npz"
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,8 @@ class Piece:
     seed: int
     simplify: bool
     mask: bool
-    has_exams: bool
+    exams: str
+    """Where the exams' hashes lie in the store; nothing if there are none."""
 
     @property
     def account(self) -> str:
@@ -62,7 +62,7 @@ def read_piece(piece: Piece) -> None:
     if piece.store.exists(piece.account):
         return
     keep_freed()
-    exams = _exams(piece.store) if piece.has_exams else NO_EXAMS
+    exams = _exams(piece.store, piece.exams) if piece.exams else NO_EXAMS
     rules = rules_for(piece.raw.profile, piece.simplify, piece.mask, piece.raw.card.repairs)
     notes = Notes()
     parts = _Parts(piece)
@@ -114,8 +114,8 @@ def _items(piece: Piece) -> Iterator[Located]:
 
 
 @lru_cache(maxsize=1)
-def _exams(store: Store) -> Exams:
-    with store.read(EXAMS) as file:
+def _exams(store: Store, name: str) -> Exams:
+    with store.read(name) as file:
         return Exams.load(file)
 
 
@@ -123,7 +123,7 @@ def _put_aside(bad: Unreadable, raw: Raw, ordinal: int, offset: int) -> Json:
     """A line of quarantine.jsonl; `bytes` are the record's first, those that are no UTF-8 written as \\xNN."""
     begins = bad.excerpt.encode("utf-8", "surrogateescape")[:EXCERPT].decode("utf-8", "backslashreplace")
     where = {"file": raw.name, "offset": offset if offset >= 0 else None, "ordinal": ordinal}
-    return {**where, "reason": bad.reason[:300], "bytes": begins}
+    return {**where, "reason": " ".join(bad.reason.split())[:300], "bytes": begins}
 
 
 @dataclass

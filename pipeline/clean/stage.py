@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import xxhash
 
 from pipeline.clean.account import account, closing_line, refuse_bad, refuse_empty
 from pipeline.clean.choose import choose
@@ -28,20 +29,22 @@ from pipeline.clean.files.rows import cuts
 from pipeline.clean.gather import gather, save_verdicts, shelves
 from pipeline.clean.inputs import Raw, expand, remote_fingerprint
 from pipeline.clean.protocol import Sample
-from pipeline.clean.read import EXAMS, Piece, parts_of, read_piece
+from pipeline.clean.read import Piece, parts_of, read_piece
 from pipeline.clean.report import write_report
 from pipeline.clean.store import Store
 from utils.console import progress, say, tell, warn
-from utils.stage import Json, build, damaged_files, manifest, read_json
+from utils.stage import PLAN, Json, build, damaged_files, manifest, read_json
 
 PIECE_BYTES = 32_000_000
 """A file that can be cut is read in pieces of so many bytes."""
-BUCKET_BYTES = 64_000_000
+BUCKET_BYTES = 32_000_000
 """About so much raw text becomes one shard."""
 PACKED_HOLDS = 4
 """Bytes of text in a byte of a packed file, about; in parquet three."""
 PACKAGES = ("pyarrow", "numpy", "xxhash", "orjson", "opencc", "zhconv-rs")
 FEATURES = "features"
+VERSION = {"version": 1}
+"""Of what reading leaves there; counted up when records would come out mended or measured otherwise."""
 CUT_FIELDS = {*RULE_NAMES, "valid", "test", "max_bad_ratio", "missing"}
 """What can change without reading again."""
 
@@ -79,10 +82,10 @@ def rules_of(raw: Raw, config: CleanConfig) -> Rules:
 
 
 def _clean(config: CleanConfig, raws: Sequence[Raw], exams: Sequence[str], folder: Path) -> Json:
-    store = Store(config.store or str(folder))
-    if exams:
-        _save_exams(store, exams)
-    pieces = plan(config, raws, store, bool(exams))
+    store = _store(config, folder)
+    if not store.exists(f"{FEATURES}/version.json"):
+        store.write_json(f"{FEATURES}/version.json", VERSION)
+    pieces = plan(config, raws, store, _save_exams(store, exams) if exams else "")
     with engine(config, sum(raw.size for raw in raws)) as run_tasks:
         _read(pieces, run_tasks)
         accounts = [store.read_json(piece.account) for piece in pieces]
@@ -112,7 +115,15 @@ def _clean(config: CleanConfig, raws: Sequence[Raw], exams: Sequence[str], folde
     return report
 
 
-def plan(config: CleanConfig, raws: Sequence[Raw], store: Store, has_exams: bool) -> list[Piece]:
+def _store(config: CleanConfig, folder: Path) -> Store:
+    """The output's folder, or a place in the recipe's store that belongs to this config and these inputs alone."""
+    if not config.store:
+        return Store(str(folder))
+    digest = xxhash.xxh3_64_hexdigest((folder / PLAN).read_bytes())
+    return Store(f"{config.store.rstrip('/')}/{digest}")
+
+
+def plan(config: CleanConfig, raws: Sequence[Raw], store: Store, exams: str = "") -> list[Piece]:
     """Pieces of files, in the order of the inputs; how many buckets a source has follows from its size."""
     sizes: dict[str, int] = {}
     for raw in raws:
@@ -125,7 +136,7 @@ def plan(config: CleanConfig, raws: Sequence[Raw], store: Store, has_exams: bool
         readable = raw.reader and not raw.problem
         for start, end in cuts(raw.sample(), raw.size, PIECE_BYTES) if readable else [(0, None)]:
             pieces.append(
-                Piece(len(pieces), raw, start, end, buckets, store, config.seed, config.simplify, mask, has_exams)
+                Piece(len(pieces), raw, start, end, buckets, store, config.seed, config.simplify, mask, exams)
             )
     return pieces
 
@@ -136,9 +147,13 @@ def _unpacked_size(raw: Raw) -> int:
     return raw.size * holds
 
 
-def _save_exams(store: Store, files: Sequence[str]) -> None:
-    with store.write(EXAMS) as file:
-        read_exams(files).save(file)
+def _save_exams(store: Store, files: Sequence[str]) -> str:
+    """What tasks look for, under a name that no other exams have."""
+    exams = read_exams(files)
+    digest = xxhash.xxh3_64_hexdigest(b"".join(array.tobytes() for array in vars(exams).values()))
+    with store.write(f"work/exams-{digest}.npz") as file:
+        exams.save(file)
+    return f"work/exams-{digest}.npz"
 
 
 def _read(pieces: Sequence[Piece], run_tasks: Map) -> None:
@@ -182,16 +197,16 @@ def _adopt_features(old: Path, folder: Path) -> None:
     known = manifest(old)
     if known is None or not (old / FEATURES).is_dir() or (folder / FEATURES).exists():
         return
-    wanted = read_json(folder / ".plan.json")
+    wanted = read_json(folder / PLAN)
     same_files = {n: f.get("hash", f) for n, f in known["inputs"].items()} == {
         n: f.get("hash", f) for n, f in wanted["inputs"].items()
     }
-    if not same_files or _of_reading(known["config"]) != _of_reading(wanted["config"]):
+    version = old / FEATURES / "version.json"
+    same_version = version.exists() and read_json(version) == VERSION
+    if not same_version or not same_files or _of_reading(known["config"]) != _of_reading(wanted["config"]):
         return
     if any(name.startswith(FEATURES) for name in damaged_files(old, known)):
         return
-    if (old / EXAMS).exists():
-        shutil.copy2(old / EXAMS, folder / EXAMS)
     for path in sorted((old / FEATURES).iterdir(), key=lambda p: p.suffix == ".json"):  # accounts last: they vouch
         target = folder / FEATURES / path.name
         target.parent.mkdir(exist_ok=True)
@@ -210,14 +225,14 @@ def _of_reading(config: Json) -> Json:
 
 def _leave(config: CleanConfig, store: Store, folder: Path, pieces: Sequence[Piece], report: Json) -> None:
     """Only what people and later stages need stays; what lies elsewhere is brought here."""
-    if store.root != str(folder):
+    if config.store:
         store.fetch(folder, [*report["shards"], *(f"{FEATURES}/{p.number:05d}.bad.jsonl" for p in pieces)])
     with (folder / "quarantine.jsonl").open("wb") as whole:
         for piece in pieces:
             with (folder / FEATURES / f"{piece.number:05d}.bad.jsonl").open("rb") as part:
                 shutil.copyfileobj(part, whole)
     shutil.rmtree(folder / "work", ignore_errors=True)
-    if not config.keep_features or store.root != str(folder):
+    if config.store or not config.keep_features:
         shutil.rmtree(folder / FEATURES)
 
 

@@ -267,7 +267,7 @@ def test_workers_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_a_finished_part_is_not_made_again(tmp_path: Path) -> None:
     config = CleanConfig(inputs=[Input(str(write_jsonl(tmp_path / "a.jsonl", [{"text": "文"}])))])
-    (piece,) = plan(config, expand(config.inputs), Store(str(tmp_path / "w")), False)
+    (piece,) = plan(config, expand(config.inputs), Store(str(tmp_path / "w")))
     read_piece(piece)
     parts = tmp_path / "w" / "features"
     before = {path: path.stat().st_mtime_ns for path in parts.iterdir()}
@@ -302,17 +302,20 @@ def killed_again_and_again(folder: Path, kills: int, workers: int, rows: int, pi
         words = [*command, str(folder / name), str(workers), str(piece)]
         return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=env)
 
-    began = time.monotonic()
     assert start("undisturbed", workers).wait() == 0
-    whole = time.monotonic() - began
+    done = folder / "killed.building" / "features"
+    pieces = len(list((folder / "undisturbed" / "features").glob("?????.json")))
     rng = random.Random(kills)
     went_on = 0
     for _ in range(kills):
         child = start("killed", workers)
-        time.sleep(rng.uniform(0.3, 1.0) * whole)
+        target, until = rng.randrange(pieces + 1), time.monotonic() + 60
+        while child.poll() is None and len(list(done.glob("?????.json"))) < target and time.monotonic() < until:
+            time.sleep(0.003)
+        time.sleep(rng.uniform(0, 0.2))
         child.kill()
         child.wait()
-        went_on += any((folder / "killed.building" / "features").glob("*.json"))
+        went_on += done.is_dir() and any(done.glob("?????.json"))
         if (folder / "killed" / "manifest.json").exists():
             shutil.rmtree(folder / "killed")
     assert start("killed", 1).wait() == 0

@@ -347,10 +347,7 @@ def test_grams_of_long_texts() -> None:
         assert made[f"top_{width}gram"][0] < 0.02
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the words in text/flags.py that open the gate lack 列成表, Tabular and other cases"
-)
-@pytest.mark.parametrize("question", ["请把这些数据列成表", "Tabular form, please", "Make a tABLE of it"])
+@pytest.mark.parametrize("question", ["请把这些数据列成表", "Tabular form, please", "MAKE A TABLE OF IT"])
 def test_whoever_asks_for_a_table_is_heard(question: str) -> None:
     assert flags._TABLE_ASKED.search(question)
     assert columns([pair(question, "好")])["table"] == [True]

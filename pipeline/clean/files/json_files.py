@@ -80,6 +80,8 @@ def lines(file: BinaryIO, start: int = 0, end: int | None = None) -> Iterator[tu
 
 
 def _value(line: bytes, encoding: str) -> Any:
+    if encoding != "utf-8" and _is_utf8_all_the_same(line):
+        encoding = "utf-8"
     try:
         return orjson.loads(line if encoding == "utf-8" else line.decode(encoding))
     except ValueError:
@@ -93,6 +95,14 @@ def _value(line: bytes, encoding: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         return Unreadable(f"not JSON: {error}", text[:EXCERPT])
+
+
+def _is_utf8_all_the_same(line: bytes) -> bool:
+    """Files of two encodings are put one behind the other: Chinese in GB18030 hardly ever is Chinese in UTF-8 too."""
+    try:
+        return any("\u4e00" <= c <= "\u9fff" for c in line.decode())
+    except UnicodeDecodeError:
+        return False
 
 
 def _of_list(file: BinaryIO, encoding: str) -> Iterator[Located]:

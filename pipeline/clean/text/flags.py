@@ -38,7 +38,7 @@ _TRANSLATION_ASKED = re.compile(
 )
 
 
-_TABLE_WORDS = "表格 制表 制成表 制成一 张表 个表 做表 列表 画表 table Table TABLE tabular"
+_TABLE_WORDS = "表格 制表 制成表 制成一 列成表 列成一 张表 个表 做表 列表 画表 table Table TABLE tabular Tabular"
 _TRANSLATION_WORDS = "翻译 译成 译为 translat Translat TRANSLAT"
 _LANGUAGES = "英汉中日法德俄韩"
 
