@@ -67,11 +67,11 @@ def _below(pid: int) -> Iterator[int]:
 
 @contextmanager
 def watched(pid: int) -> Iterator[list[int]]:
-    """The peak of a process tree's memory, looked at five times a second."""
+    """The peak of a process tree's memory, looked at twice a second."""
     peak, done = [0], threading.Event()
 
     def watch() -> None:
-        while not done.wait(0.2):
+        while not done.wait(0.5):
             peak[0] = max(peak[0], pss(pid))
 
     thread = threading.Thread(target=watch)

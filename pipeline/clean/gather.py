@@ -82,10 +82,10 @@ def _kept(shelf: Shelf, i: int) -> pa.Table:
     table, measures, verdict = table.filter(kept), measures.filter(kept), verdict[verdict["split"] >= 0]
     rows = len(table)
     ordinals = numpy_of(measures["ordinal"]) + shelf.bases[i]
-    names = np.char.add(f"{shelf.source}/{shelf.labels[i]}/", ordinals.astype(str))
+    begins = f"{shelf.source}/{shelf.labels[i]}/"
     columns = {name: table[name] for name in table.column_names}
     columns |= {
-        "id": strings(names.tolist()),
+        "id": strings([f"{begins}{ordinal}" for ordinal in ordinals.tolist()]),
         "source": pa.repeat(shelf.source, rows),
         "group": strings([f"{group:016x}" for group in verdict["group"].tolist()]),
         "cluster_size": arrow(verdict["cluster_size"]),

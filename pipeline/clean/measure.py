@@ -20,9 +20,9 @@ from pipeline.clean.parts import KINDS, MEASURES
 from pipeline.clean.text import codes as c
 from pipeline.clean.text.codes import Codes
 from pipeline.clean.text.flags import tables_T, translations_T
-from pipeline.clean.text.phrases import ads, vulgar
+from pipeline.clean.text.phrases import ads, counts_T, vulgar
 from pipeline.clean.text.shingles import BANDS, Words, bands, mixed64, signatures, words_of
-from pipeline.clean.text.swaps import swaps_T
+from pipeline.clean.text.swaps import swap_phrases
 from utils.arrays import arrow
 
 GRAMS = (2, 3, 4)
@@ -59,6 +59,7 @@ def measure(batch: Batch, seed: int, source: str, exams: Exams) -> Measured:
     asked = roles_F == USER
     required = (roles_F == TEXT) | (roles_F == ASSISTANT)
     grams = _top_grams(codes, per_record, chars_R)
+    ads_T, vulgar_T, swaps_T = counts_T(codes, (ads(), vulgar(), swap_phrases()))
 
     def count(kind: int) -> np.ndarray:
         return per_record.sum(codes.count_T((codes.kinds_N & np.uint16(kind)) != 0))
@@ -80,9 +81,9 @@ def measure(batch: Batch, seed: int, source: str, exams: Exams) -> Measured:
         "top_3gram": grams[1],
         "top_4gram": grams[2],
         "sentences": count(c.SENTENCE_END),
-        "ads": per_record.sum(ads().count_T(codes)),
-        "vulgar": per_record.sum(vulgar().count_T(codes)),
-        "swaps": per_record.sum(swaps_T(codes)) * 100 / chars_R,
+        "ads": per_record.sum(ads_T),
+        "vulgar": per_record.sum(vulgar_T),
+        "swaps": per_record.sum(swaps_T) * 100 / chars_R,
         "table": per_record.any(tables_T(codes, asked)),
         "translation": per_record.any(translations_T(codes, asked)),
         "leaked": per_record.any(exams.found_in(words_F)),
@@ -136,7 +137,9 @@ def _first_words(
     """The hash of the words of each record's first wanted field (of the field itself if it has no words)."""
     owner_F = np.repeat(np.arange(len(counts_R)), counts_R)
     wanted = np.flatnonzero(wanted_F)
-    owners, first = np.unique(owner_F[wanted], return_index=True)
+    owners = owner_F[wanted]
+    first = np.flatnonzero(np.diff(owners, prepend=-1))
+    owners = owners[first]
     found: list[int | None] = [None] * len(counts_R)
     data = memoryview(words_F.points_M.tobytes())
     digest = xxhash.xxh3_64_intdigest

@@ -75,6 +75,8 @@ WORDS = [
     "translate to more",
     "译为",
     *QUESTIONS,
+    QUESTIONS[0][:LONG],
+    QUESTIONS[0][1:LONG],
 ]
 TEXTS = st.builds(
     lambda pieces, times: "".join(pieces) * times,
@@ -353,6 +355,27 @@ def test_whoever_asks_for_a_table_is_heard(question: str) -> None:
     assert columns([pair(question, "好")])["table"] == [True]
 
 
+def cut_to(question: str, start: int, size: int) -> str:
+    """So many of a question's words, in capitals, with marks among them."""
+    return "，".join(words(question)[start : start + size]).upper()
+
+
+@pytest.mark.parametrize(("question", "width"), [(QUESTIONS[0], LONG), (QUESTIONS[2], FOREIGN)])
+def test_a_run_of_an_exam_is_found_wherever_it_stands(exams: Exams, question: str, width: int) -> None:
+    """At the very beginning and the very end of a field; and not where a field or a record ends within it."""
+    other = "別" if width == LONG else "zz "
+    for start in range(0, len(words(question)) - width + 1, 3):
+        run_of, short = cut_to(question, start, width), cut_to(question, start, width - 1)
+        held = [Found(text=text) for text in (run_of, other + run_of, run_of + other, other + run_of + other)]
+        held += [pair(other, run_of), pair(run_of, other), pair(other, other + run_of)]
+        free = [Found(text=text) for text in (short, other + short, short + other)]
+        half = width // 2
+        free += [Found(text=cut_to(question, start, half)), Found(text=cut_to(question, start + half, width - half))]
+        free += [pair(cut_to(question, start, half), cut_to(question, start + half, width - half))]
+        assert columns([*held, *free], exams)["leaked"] == [True] * len(held) + [False] * len(free)
+        assert columns([*free, *held], exams)["leaked"] == [False] * len(free) + [True] * len(held)
+
+
 # ---------------------------------------------------------------- what is the same
 
 
@@ -461,6 +484,15 @@ def test_measures_do_not_depend_on_the_batch(found: list[Found], cuts: set[int],
         joined = [value for piece in pieces for value in piece.columns[name].to_pylist()]
         assert str(joined) == str(whole.columns[name].to_pylist()), name  # NaN is NaN
     assert (np.concatenate([piece.bands for piece in pieces], axis=1) == whole.bands).all()
+
+
+@pytest.mark.parametrize("behind", ["甲", "乙", "乙甲", "\n甲", "", "一"])
+def test_grams_end_where_a_record_does(behind: str) -> None:
+    found = Found(text="".join(chr(0x4E10 + n) for n in range(60)) + "\n甲乙\n甲丙\n甲丁甲" + "乙甲" * 2)
+    alone, beside = columns([found]), columns([found, Found(text=behind), Found(text="甲乙")])
+    for width in (2, 3, 4):
+        name = f"top_{width}gram"
+        assert beside[name][0] == alone[name][0]
 
 
 def test_shards_do_not_depend_on_how_records_are_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,9 +48,9 @@ class Phrases:
             hashes = [_hashes(Codes([p]).points_N, np.zeros(1, np.int64), length)[0] for p in some if len(p) == length]
             self._by_length[length] = np.unique(np.array(hashes, np.uint64))
 
-    def count_T(self, codes: Codes) -> np.ndarray:
-        """How many phrases each text holds."""
-        return np.bincount(self._found(codes)[0], minlength=len(codes.texts)).astype(np.int32)
+    def count_T(self, codes: Codes, candidates: np.ndarray | None = None) -> np.ndarray:
+        """How many phrases each text holds; `candidates`: the places where one may begin, if they are known."""
+        return np.bincount(self._found(codes, candidates)[0], minlength=len(codes.texts)).astype(np.int32)
 
     def hits(self, text: str) -> list[str]:
         """The phrases of one text, in order."""
@@ -61,9 +61,9 @@ class Phrases:
         for text, start, length in zip(*(column.tolist() for column in self._found(codes)), strict=True):
             yield Found(text, start, codes.texts[text][start : start + length])
 
-    def _found(self, codes: Codes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _found(self, codes: Codes, candidates: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Texts, starts and lengths of the phrases: from left to right the longest, none over another."""
-        places, lengths = self._matches(codes)
+        places, lengths = self._matches(codes, candidates)
         chosen, free = [], 0
         for number, (place, length) in enumerate(zip(places.tolist(), lengths.tolist(), strict=True)):
             if place >= free:
@@ -73,9 +73,10 @@ class Phrases:
         texts = np.searchsorted(codes.ends_T, places, side="right")
         return texts, places - codes.starts_T[texts], lengths
 
-    def _matches(self, codes: Codes) -> tuple[np.ndarray, np.ndarray]:
+    def _matches(self, codes: Codes, places: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         """Every place where a phrase begins, and the length of the longest that does."""
-        places = np.flatnonzero(self._table[codes.pairs_N])
+        if places is None:
+            places = np.flatnonzero(self._table[codes.pairs_N])
         room = codes.ends_T[np.searchsorted(codes.ends_T, places, side="right")] - 1 - places
         lengths = np.zeros(len(places), np.int64)
         for length, known in self._by_length.items():
@@ -83,6 +84,22 @@ class Phrases:
             matching = _among(_hashes(codes.points_N, places[inside], length), known)
             lengths[inside[matching]] = length
         return places[lengths > 0], lengths[lengths > 0]
+
+
+def counts_T(codes: Codes, lists: tuple[Phrases, ...]) -> list[np.ndarray]:
+    """How many phrases of each list each text holds: all lists in one look at the characters."""
+    table = _common_table(lists)
+    places = np.flatnonzero(table[codes.pairs_N])
+    bits = table[codes.pairs_N[places]]
+    return [one.count_T(codes, places[bits & (1 << number) != 0]) for number, one in enumerate(lists)]
+
+
+@cache
+def _common_table(lists: tuple[Phrases, ...]) -> np.ndarray:
+    table = np.zeros(1 << 16, np.uint8)
+    for number, one in enumerate(lists):
+        table |= one._table.astype(np.uint8) << number
+    return table
 
 
 def _hashes(points_N: np.ndarray, places: np.ndarray, length: int) -> np.ndarray:

@@ -51,13 +51,14 @@ def swaps() -> dict[str, str]:
 
 
 @cache
-def _phrases() -> Phrases:
+def swap_phrases() -> Phrases:
+    """What only a swap leaves behind, to be looked for."""
     return Phrases(swaps())
 
 
 def swaps_T(codes: Codes) -> np.ndarray:
     """How many swaps each text shows."""
-    return _phrases().count_T(codes)
+    return swap_phrases().count_T(codes)
 
 
 def score_T(codes: Codes) -> np.ndarray:
@@ -67,4 +68,4 @@ def score_T(codes: Codes) -> np.ndarray:
 
 def explained(text: str) -> list[tuple[str, str]]:
     """The swaps of one text in order, each with the words exchanged."""
-    return [(phrase, swaps()[phrase]) for phrase in _phrases().hits(text)]
+    return [(phrase, swaps()[phrase]) for phrase in swap_phrases().hits(text)]
