@@ -154,9 +154,22 @@ def differences(old: Json, new: Json, prefix: str = "") -> list[str]:
         a, b = old.get(name), new.get(name)
         if isinstance(a, dict) and isinstance(b, dict):
             found += differences(a, b, f"{prefix}{name}.")
+        elif isinstance(a, list) and isinstance(b, list) and _are_alike(a, b):
+            for number, (one, other) in enumerate(zip(a, b, strict=True)):
+                found += differences(one, other, f"{prefix}{name}[{number}].")
         elif a != b:
-            found.append(f"{prefix}{name}: {json.dumps(a, ensure_ascii=False)} -> {json.dumps(b, ensure_ascii=False)}")
+            found.append(f"{prefix}{name}: {_told(a)} -> {_told(b)}")
     return found
+
+
+def _are_alike(a: list[Any], b: list[Any]) -> bool:
+    """Two lists of as many mappings."""
+    return len(a) == len(b) and all(isinstance(one, dict) for one in [*a, *b])
+
+
+def _told(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 200 else f"{text[:199]}…"
 
 
 # ---------------------------------------------------------------- building a folder

@@ -146,6 +146,14 @@ class Batch:
         ends[np.array(turns.owners, np.int64) + 1] = turns.ends
         return pa.ListArray.from_arrays(arrow(np.maximum.accumulate(ends)), values, mask=arrow(absent))
 
+    def _said(self, start: int, end: int) -> tuple[list[str], list[int]]:
+        """Some fields and their roles, without reasoning of which nothing is left."""
+        said, roles = self.fields[start:end], self.roles_F[start:end]
+        if "" in said:
+            kept = [i for i, role in enumerate(roles) if said[i] or role & WHAT != REASONING]
+            return [said[i] for i in kept], [roles[i] for i in kept]
+        return said, roles
+
     def saying(self) -> list[bytes]:
         """What each record says, as bytes that are equal for records that say the same."""
         found = []
@@ -155,9 +163,9 @@ class Batch:
             if count == 1 and self.roles_F[start] == TEXT:
                 found.append(self.fields[start].encode())
             else:
-                roles = bytes(self.roles_F[start:end]).decode("latin-1")
+                said, roles = self._said(start, end)
                 more = [*self._calls.get(record, ()), self._tools[record] or ""]
-                found.append("\x1e".join([*self.fields[start:end], roles, *more]).encode())
+                found.append("\x1e".join([*said, bytes(roles).decode("latin-1"), *more]).encode())
             start = end
         return found
 

@@ -47,13 +47,13 @@ class Rules:
     """Fewer sentence ends, and a text is dropped."""
 
     max_ads: int | None = None
-    """More phrases of advertisements and stock endings than this, and the record is dropped."""
+    """More phrases of advertisements than this, and the record is dropped; -1 is no limit."""
 
     max_vulgar: int | None = None
-    """More vulgar words than this, and the record is dropped."""
+    """More vulgar words than this, and the record is dropped; -1 is no limit."""
 
     max_swaps: float | None = None
-    """More marks of machine paraphrase (synonym swaps) a hundred characters, and the record is dropped."""
+    """More marks of machine paraphrase (synonym swaps) in 100 characters, and the record is dropped; -1 is no limit."""
 
     tables: bool | None = None
     """Keep records that hold or ask for a table."""
@@ -68,7 +68,8 @@ class Rules:
     """At most so many different questions of one answer; 0 is no limit."""
 
     near: float | None = None
-    """Similarity (Jaccard, of five characters in a row) from which two records count as one; 0 compares none."""
+    """Similarity (Jaccard, of five characters in a row) from which two records count as one; 0 compares none.
+    Below 0.65 most are not found."""
 
     def __post_init__(self) -> None:
         low, high = self.min_chars, self.max_chars
@@ -80,8 +81,9 @@ class Rules:
                 raise ValueError(f"{name} = {value:g}; it is a share, between 0 and 1")
         for name in ("min_sentences", "max_ads", "max_vulgar", "max_swaps", "max_per_question", "max_per_answer"):
             value = getattr(self, name)
-            if value is not None and value < 0:
-                raise ValueError(f"{name} = {value:g}; it cannot be negative")
+            least = -1 if name in ("max_ads", "max_vulgar", "max_swaps") else 0
+            if value is not None and value < least:
+                raise ValueError(f"{name} = {value:g}; it cannot be below {least}")
 
 
 _SHARES = (

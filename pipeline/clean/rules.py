@@ -89,7 +89,7 @@ def hits(columns: pa.Table, rules: Rules) -> np.ndarray:
     found[numpy_of(columns["leaked"])] |= bit(LEAKED)
     for rule in RULES:
         threshold: Threshold = getattr(rules, rule.name)
-        if threshold is not None:
+        if threshold is not None and threshold >= 0:
             found[rule.hits(numpy_of(columns[rule.column]), threshold)] |= bit(rule.name)
     return found
 

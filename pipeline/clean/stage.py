@@ -44,7 +44,7 @@ PACKED_HOLDS = 4
 PACKAGES = ("pyarrow", "numpy", "xxhash", "orjson", "opencc", "zhconv-rs")
 FEATURES = "features"
 VERSION = {"version": 1}
-"""Of what reading leaves there; counted up when records would come out mended or measured otherwise."""
+"""An input like the files: counted up when records would come out mended or measured otherwise."""
 CUT_FIELDS = {*RULE_NAMES, "valid", "test", "max_bad_ratio", "missing"}
 """What can change without reading again."""
 
@@ -56,7 +56,8 @@ def run(config: CleanConfig, output: Path) -> bool:
     done: Json = {}
 
     def work(folder: Path) -> Json:
-        _adopt_features(output, folder)
+        if not config.store:
+            _adopt_features(output, folder)
         done.update(_clean(config, raws, exams, folder))
         return {name: done[name] for name in ("read", "kept", "quarantined", "dropped", "splits")}
 
@@ -73,7 +74,8 @@ def inputs_of(config: CleanConfig) -> dict[str, Path | Json]:
 
 def _fingerprinted(raws: Sequence[Raw], exams: Sequence[str]) -> dict[str, Path | Json]:
     names = dict.fromkeys([raw.name.partition(MEMBER)[0] for raw in raws] + list(exams))
-    return {name: remote_fingerprint(name) if is_url(name) else Path(name) for name in names}
+    files = {name: remote_fingerprint(name) if is_url(name) else Path(name) for name in names}
+    return {**files, "pipeline/clean": VERSION}
 
 
 def rules_of(raw: Raw, config: CleanConfig) -> Rules:
@@ -83,8 +85,6 @@ def rules_of(raw: Raw, config: CleanConfig) -> Rules:
 
 def _clean(config: CleanConfig, raws: Sequence[Raw], exams: Sequence[str], folder: Path) -> Json:
     store = _store(config, folder)
-    if not store.exists(f"{FEATURES}/version.json"):
-        store.write_json(f"{FEATURES}/version.json", VERSION)
     pieces = plan(config, raws, store, _save_exams(store, exams) if exams else "")
     with engine(config, sum(raw.size for raw in raws)) as run_tasks:
         _read(pieces, run_tasks)
@@ -195,21 +195,21 @@ def _file_bases(pieces: Sequence[Piece], accounts: Sequence[Json]) -> list[int]:
 def _adopt_features(old: Path, folder: Path) -> None:
     """Take over what an earlier version of the output measured, if only rules have changed since."""
     known = manifest(old)
-    if known is None or not (old / FEATURES).is_dir() or (folder / FEATURES).exists():
+    if known is None or not (old / FEATURES).is_dir():
         return
     wanted = read_json(folder / PLAN)
     same_files = {n: f.get("hash", f) for n, f in known["inputs"].items()} == {
         n: f.get("hash", f) for n, f in wanted["inputs"].items()
     }
-    version = old / FEATURES / "version.json"
-    same_version = version.exists() and read_json(version) == VERSION
-    if not same_version or not same_files or _of_reading(known["config"]) != _of_reading(wanted["config"]):
+    if not same_files or _of_reading(known["config"]) != _of_reading(wanted["config"]):
         return
     if any(name.startswith(FEATURES) for name in damaged_files(old, known)):
         return
     for path in sorted((old / FEATURES).iterdir(), key=lambda p: p.suffix == ".json"):  # accounts last: they vouch
         target = folder / FEATURES / path.name
         target.parent.mkdir(exist_ok=True)
+        if target.exists():  # taken over before a kill
+            continue
         try:
             os.link(path, target)
         except OSError:

@@ -164,6 +164,7 @@ def test_masked() -> None:
     )
 
 
+@pytest.mark.parametrize("tuned", [False, True])
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
@@ -175,5 +176,5 @@ def test_masked() -> None:
         ("今天天气很好，我们去公园散步。", None),
     ],
 )
-def test_fault(text: str, reason: str | None) -> None:
-    assert clean_loop.fault(text, text) == reason
+def test_fault(text: str, reason: str | None, tuned: bool) -> None:
+    assert clean_loop.fault(text, text, tuned) == reason

@@ -409,11 +409,11 @@ def test_the_quarantine_does_not_depend_on_workers_or_pieces(tmp_path: Path, mon
     (folder / "x.jsonl.gz").write_bytes(gzip.compress(dice.randbytes(9000).hex().encode())[:4000])
     monkeypatch.setattr("pipeline.clean.engines.WORTH_A_POOL", 0)
     made = []
-    for workers, piece in ((1, 1 << 30), (2, 1 << 30), (1, 900), (2, 900)):
+    for workers, piece in ((1, 1 << 30), (2, 1 << 30), (1, 4000), (2, 4000)):
         monkeypatch.setattr("pipeline.clean.stage.PIECE_BYTES", piece)
         found = Cleaned(folder, tmp_path / f"{workers}-{piece}", workers=workers)
         pieces = len(list((tmp_path / f"{workers}-{piece}" / "features").glob("*.json")))
-        assert (pieces > 50) == (piece == 900)
+        assert (pieces > 12) == (piece == 4000)
         made.append((tmp_path / f"{workers}-{piece}" / "quarantine.jsonl").read_bytes())
         assert len(found.bad) > 80
     assert made[0] == made[1]

@@ -405,7 +405,7 @@ def test_alone_from_the_command_line(tmp_path: Path) -> None:
     done = command("r.yaml", "clean.inputs=my.csv", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "clean: 20 of 20 records kept (train 20) -> runs/r/clean\n"
-    assert manifest(tmp_path / "runs/r/clean")["inputs"].keys() == {"my.csv"}  # type: ignore[index]
+    assert manifest(tmp_path / "runs/r/clean")["inputs"].keys() == {"my.csv", "pipeline/clean"}  # type: ignore[index]
     again = command("r.yaml", "--clean.inputs=my.csv", cwd=tmp_path)
     assert again.stdout == "clean: runs/r/clean is up to date\n"
     wrong = command("r.yaml", "clean.inputs=your.csv", cwd=tmp_path)

@@ -369,7 +369,7 @@ print(number)
 """
 
 
-@pytest.mark.parametrize("step", [4, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", [6, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_killed_cut_goes_on(tmp_path: Path, step: int) -> None:
     """Killed at every file that is put in its place, linked or thrown away, and run again."""
     config = corpus(tmp_path / "raw")

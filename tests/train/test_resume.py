@@ -185,8 +185,8 @@ def test_another_recipe_is_refused_and_overwrite_keeps_the_old_run(runs: Runs, t
     said = run([sys.executable, "-m", "pipeline", TINY, f"workspace={workspace}", "model.hidden_size=32"], code=2)
     assert "model.hidden_size: 64 -> 32" in said
     said = run([sys.executable, "-m", "pipeline", TINY, f"workspace={workspace}", "clean.min_chars=7"], code=2)
-    assert "min_chars: 1 -> 7" in said
-    assert json.loads((workspace / "clean" / "manifest.json").read_text())["config"]["min_chars"] == 1
+    assert "min_chars: null -> 7" in said
+    assert json.loads((workspace / "clean" / "manifest.json").read_text())["config"]["min_chars"] is None
     train("single", workspace, "pretrain.lr=1e-4", "pretrain.max_steps=3", "overwrite=True")
     assert len(losses(workspace)) == 3
     assert (workspace / "pretrain.old1" / "model" / "model.safetensors").is_file()
