@@ -19,8 +19,9 @@ test: $(READY_DEV)
 test-slow: $(READY_DEV)
 	$(BIN)/python -m pytest -m slow
 
-bench: $(READY)
+bench: $(READY_DEV)
 	$(BIN)/python bench/kills.py --kills 10
+	$(BIN)/python -m bench.clean
 
 lint: $(READY_DEV)
 	$(BIN)/ruff check .

@@ -159,6 +159,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--folder", type=Path, default=None)
     given = parser.parse_args()
+    if not given.data.is_dir():
+        print(f"{given.data}: not there; bench.clean needs real text to recombine, named by --data")
+        return
     with tempfile.TemporaryDirectory(dir=given.folder) as name:
         compare(given, Path(name))
         if given.big:
