@@ -115,7 +115,7 @@ def _near(corpus: Corpus, rules: Sequence[Rules], alive: np.ndarray, ranges: Seq
         return Survival(np.zeros(0, np.int64), np.zeros(0, np.int64))
     save(corpus.store, ALIVE, alive & (threshold > 0))
     earlier, later = _pairs(corpus, ranges, run)
-    earlier, later = _by_component(corpus.rows, earlier, later)
+    earlier, later = _by_component(earlier, later)
     similarity = _verified(corpus, earlier, later, run)
     same = similarity >= np.maximum(threshold[earlier], threshold[later])
     earlier, later = earlier[same], later[same]
@@ -132,7 +132,7 @@ def _pairs(corpus: Corpus, ranges: Sequence[Range], run: Map) -> tuple[np.ndarra
     return (known // rows).astype(np.int64), (known % rows).astype(np.int64)
 
 
-def _by_component(rows: int, earlier: np.ndarray, later: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _by_component(earlier: np.ndarray, later: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The pairs, those of records that hang together side by side, so that few records fall into two lots."""
     component = united(earlier, earlier, later)
     order = np.lexsort((later, earlier, component))
@@ -148,13 +148,12 @@ def _verified(corpus: Corpus, earlier: np.ndarray, later: np.ndarray, run: Map) 
     bounds = np.append(np.flatnonzero(np.diff(lot_of_pair, prepend=-1)), len(earlier))
     lots = []
     wanted = []
-    first = corpus.first_rows()
     for number, (start, end) in enumerate(pairwise(bounds.tolist())):
         pairs = np.stack([earlier[start:end], later[start:end]])
         save(corpus.store, f"work/near/{number:05d}.pairs.npy", pairs)
         rows = np.unique(pairs)
         wanted.append(np.stack([rows, np.full(len(rows), number)]))
-        parts = np.unique(np.searchsorted(first, rows, side="right") - 1)
+        parts = np.unique(corpus.parts_of(rows))
         lots.append(near.Lot(corpus, number, tuple(parts.tolist()), f"work/near/{number:05d}.pairs.npy"))
     list(run(near.extract, list(_extracts(corpus, np.concatenate(wanted, axis=1)))))
     return np.concatenate(list(run(near.verify, lots)))

@@ -62,16 +62,16 @@ def cluster(address: str, workers: int) -> Iterator[Map]:
 
 def _connect(ray: Any, address: str, workers: int) -> None:
     packages = {"py_modules": [str(_ROOT / "pipeline"), str(_ROOT / "utils")], "excludes": ["__pycache__"]}
-    quiet = {"logging_level": "ERROR", "log_to_driver": False, "include_dashboard": False}
+    quiet = {"logging_level": "ERROR", "log_to_driver": False}
     known = address != "auto" or "RAY_ADDRESS" in os.environ
     try:
-        ray.init(address=address, runtime_env=packages, **{k: v for k, v in quiet.items() if k != "include_dashboard"})
+        ray.init(address=address, runtime_env=packages, **quiet)
     except ConnectionError:
         if known:
             raise UserError(
                 f"clean.address={address}: no Ray cluster answers there; start one with `ray start --head`"
             ) from None
-        ray.init(address="local", num_cpus=workers or None, runtime_env=packages, **quiet)
+        ray.init(address="local", num_cpus=workers or None, include_dashboard=False, runtime_env=packages, **quiet)
 
 
 def _result(ray: Any, reference: Any) -> Any:

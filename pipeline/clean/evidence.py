@@ -36,7 +36,7 @@ class Evidence:
 
     def source_of(self, row: int) -> str:
         """A row's source."""
-        return self.sources[int(np.searchsorted(self.corpus.first_rows(), row, side="right")) - 1]
+        return self.sources[int(self.corpus.parts_of(np.array(row)))]
 
     def records(self, rows: Sequence[int]) -> dict[int, Record]:
         """Some records by their rows."""

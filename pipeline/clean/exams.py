@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-import xxhash
 
 from pipeline.clean.columns import plain
 from pipeline.clean.files.encodings import open_text
 from pipeline.clean.files.places import is_url, matching
 from pipeline.clean.files.rows import rows
 from pipeline.clean.protocol import Sample, Unreadable
-from pipeline.clean.text.codes import HAN, WORD, Codes, kind_table
+from pipeline.clean.text.codes import HAN, Codes, among, kind_table, running
 from pipeline.clean.text.mend import mend
 from pipeline.clean.text.pii import PII
 from pipeline.clean.text.rules import rules_for
@@ -61,12 +60,12 @@ class Exams:
         maybe = np.unique((seen[:, None] * STEP - np.arange(STEP)).ravel().clip(0))
         for width, known in ((EXAM_SHINGLE, self.runs), (FOREIGN_RUN, self.foreign)):
             begin = maybe[maybe + width <= len(words_F.points_M)]
-            begin = begin[_among(run_hashes(words_F.points_M, begin, width), known)] if len(known) else begin[:0]
+            begin = begin[among(run_hashes(words_F.points_M, begin, width), known)] if len(known) else begin[:0]
             owner = np.searchsorted(words_F.starts_R, begin, side="right") - 1
             inside = begin + width <= words_F.starts_R[owner] + words_F.counts_R[owner]
             found[owner[inside]] = True
         few = np.flatnonzero((words_F.counts_R > 0) & (words_F.counts_R < FOREIGN_RUN))
-        found[few] |= _among(_field_hashes(words_F, few), self.short)
+        found[few] |= among(words_F.hashes(few), self.short)
         return found
 
     def save(self, file: BinaryIO) -> None:
@@ -112,13 +111,11 @@ def read_exams(files: Sequence[str]) -> Exams:
         return NO_EXAMS
     mended = mend(asked, rules_for("web", mask=False))
     questions = list(dict.fromkeys([*mended, *mend(mended, (PII,))]))
-    codes = Codes(questions)
-    is_word_N = (codes.kinds_N & np.uint16(WORD)) != 0
-    words = words_of(codes.points_N, is_word_N, codes.count_T(is_word_N))
+    words = words_of(Codes(questions))
     is_han_M = (kind_table()[np.minimum(words.points_M, len(kind_table()) - 1)] & np.uint16(HAN)) != 0
     begins = {}
     for width, wants_han in ((EXAM_SHINGLE, True), (FOREIGN_RUN, False)):
-        begin = _begins(words, width)
+        begin = running(words.starts_R, np.maximum(words.counts_R - width + 1, 0))
         han_before = np.concatenate([[0], np.cumsum(is_han_M)])
         begins[width] = begin[(han_before[begin + width] > han_before[begin]) == wants_han]
     has_run = np.zeros(len(questions), bool)
@@ -131,7 +128,7 @@ def read_exams(files: Sequence[str]) -> Exams:
     return Exams(
         np.unique(run_hashes(words.points_M, begins[EXAM_SHINGLE], EXAM_SHINGLE)),
         np.unique(run_hashes(words.points_M, begins[FOREIGN_RUN], FOREIGN_RUN)),
-        np.unique(_field_hashes(words, np.flatnonzero(~has_run & (words.counts_R > 0)))),
+        np.unique(words.hashes(np.flatnonzero(~has_run & (words.counts_R > 0)))),
         table,
     )
 
@@ -152,13 +149,6 @@ def _is_set(table: np.ndarray, hashes: np.ndarray) -> np.ndarray:
     return (table[place >> np.uint32(3)] >> (place & np.uint32(7)).astype(np.uint8) & np.uint8(1)) != 0
 
 
-def _begins(words: Words, width: int) -> np.ndarray:
-    """Every place with `width` characters of one record from there on."""
-    counts = np.maximum(words.counts_R - width + 1, 0)
-    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-    return np.repeat(words.starts_R, counts) + within
-
-
 def _questions(name: str) -> Iterator[str]:
     sample = Sample(name)
     if sample.container == "text":
@@ -175,18 +165,3 @@ def _questions(name: str) -> Iterator[str]:
     for _, row in rows(sample):
         if not isinstance(row, Unreadable) and isinstance(row.get(column), str):
             yield row[column]
-
-
-def _field_hashes(words_F: Words, fields: np.ndarray) -> np.ndarray:
-    data = memoryview(words_F.points_M.tobytes())
-    starts, ends = words_F.starts_R[fields] * 4, (words_F.starts_R[fields] + words_F.counts_R[fields]) * 4
-    spans = zip(starts.tolist(), ends.tolist(), strict=True)
-    return np.array([xxhash.xxh3_64_intdigest(data[a:b]) for a, b in spans], np.uint64)
-
-
-def _among(values: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Which values are among the sorted known ones."""
-    if not len(known):
-        return np.zeros(len(values), bool)
-    place = np.minimum(np.searchsorted(known, values), len(known) - 1)
-    return known[place] == values

@@ -12,10 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.clean.batch import RECORD_COLUMNS
 from pipeline.clean.choose import Choice
 from pipeline.clean.duplicates.corpus import Corpus, load, save
-from pipeline.clean.parts import read_measures, read_records
+from pipeline.clean.parts import RECORD_COLUMNS, read_measures, read_records
 from utils.arrays import arrow, numpy_of, strings
 from utils.records import SCHEMA, SPLITS, write_rows
 
@@ -73,8 +72,7 @@ def _kept(shelf: Shelf, i: int) -> pa.Table:
     """The rows of the bucket in one of its parts, as SCHEMA and what orders and splits them."""
     corpus, number = shelf.corpus, shelf.parts[i]
     part = corpus.parts[number]
-    start = part.ends[shelf.bucket - 1] if shelf.bucket else 0
-    end = part.ends[shelf.bucket]
+    start, end = part.span(shelf.bucket)
     verdict = load(corpus.store, _verdict(number))[start:end]
     measures = read_measures(corpus.store, part, ["key", "ordinal"]).slice(start, end - start)
     table = pa.Table.from_batches([read_records(corpus.store, part, shelf.bucket)], RECORD_COLUMNS)
@@ -106,8 +104,8 @@ def shelves(corpus: Corpus, sources: list[str], labels: list[str], bases: list[i
         for bucket in range(len(corpus.parts[parts[0]].ends)):
             counts = np.zeros(len(SPLITS), np.int64)
             for n in parts:
-                ends = corpus.parts[n].ends
-                rows = choice.split[first[n] + (ends[bucket - 1] if bucket else 0) : first[n] + ends[bucket]]
+                start, end = corpus.parts[n].span(bucket)
+                rows = choice.split[first[n] + start : first[n] + end]
                 counts += np.bincount(rows[rows >= 0], minlength=len(SPLITS))
             shards = []
             for split in np.flatnonzero(counts).tolist():

@@ -18,10 +18,10 @@ from pipeline.clean.batch import ASSISTANT, TEXT, USER, WHAT, Batch
 from pipeline.clean.exams import Exams
 from pipeline.clean.parts import KINDS, MEASURES
 from pipeline.clean.text import codes as c
-from pipeline.clean.text.codes import Codes
+from pipeline.clean.text.codes import Codes, running
 from pipeline.clean.text.flags import tables_T, translations_T
 from pipeline.clean.text.phrases import ads, counts_T, vulgar
-from pipeline.clean.text.shingles import BANDS, Words, bands, mixed64, signatures, words_of
+from pipeline.clean.text.shingles import Words, bands, mixed64, signatures, words_of
 from pipeline.clean.text.swaps import swap_phrases
 from utils.arrays import arrow
 
@@ -45,15 +45,13 @@ def measure(batch: Batch, seed: int, source: str, exams: Exams) -> Measured:
     """Measure a batch whose fields are mended."""
     codes = Codes(batch.fields)
     counts_R = np.array(batch.counts_R, np.int64)
-    starts_R = np.cumsum(counts_R) - counts_R
     roles_F = np.array(batch.roles_F, np.int8) & WHAT
     lengths_F = codes.lengths_T - 1
-    per_record = _PerRecord(starts_R, counts_R)
+    per_record = _PerRecord(np.cumsum(counts_R) - counts_R)
 
-    is_word_N = (codes.kinds_N & np.uint16(c.WORD)) != 0
-    words_F = words_of(codes.points_N, is_word_N, codes.count_T(is_word_N))
+    words_F = words_of(codes)
     words_R = words_F.regrouped(per_record.sum(words_F.counts_R))
-    hashes = _hashes(batch, words_F, roles_F, starts_R, counts_R, source)
+    hashes = _hashes(batch, words_F, roles_F, source)
     chars_R = np.maximum(per_record.sum(lengths_F), 1)
     letters_R = np.maximum(per_record.sum(codes.count_T((codes.kinds_N & np.uint16(c.HAN | c.LATIN)) != 0)), 1)
     asked = roles_F == USER
@@ -92,16 +90,11 @@ def measure(batch: Batch, seed: int, source: str, exams: Exams) -> Measured:
     return Measured(table, bands(signatures(words_R)))
 
 
-def no_measures() -> Measured:
-    """Of nothing."""
-    return Measured(MEASURES.empty_table(), np.zeros((BANDS, 0), np.uint64))
-
-
 class _PerRecord:
     """Answers about fields become answers about records; every record has a field."""
 
-    def __init__(self, starts_R: np.ndarray, counts_R: np.ndarray):
-        self.starts_R, self.counts_R = starts_R, counts_R
+    def __init__(self, starts_R: np.ndarray):
+        self.starts_R = starts_R
 
     def sum(self, values_F: np.ndarray) -> np.ndarray:
         return np.add.reduceat(values_F, self.starts_R, dtype=np.int64)
@@ -113,42 +106,29 @@ class _PerRecord:
         return np.logical_or.reduceat(values_F, self.starts_R)
 
 
-def _hashes(
-    batch: Batch, words_F: Words, roles_F: np.ndarray, starts_R: np.ndarray, counts_R: np.ndarray, source: str
-) -> dict[str, np.ndarray]:
-    """What identifies each record, its question and its answer."""
-    digest = xxhash.xxh3_128_intdigest
-    whole = [digest(said) for said in batch.saying()]
+def _hashes(batch: Batch, words_F: Words, roles_F: np.ndarray, source: str) -> dict[str, np.ndarray]:
+    """What identifies each record, its question and its answer; the record itself, where it has none."""
+    whole = [xxhash.xxh3_128_intdigest(said) for said in batch.saying()]
     low = np.array([h & 0xFFFFFFFFFFFFFFFF for h in whole], np.uint64)
     high = np.array([h >> 64 for h in whole], np.uint64)
-    asked = _first_words(words_F, roles_F == USER, starts_R, counts_R, batch.fields)
-    group = np.array([low[r] if h is None else h for r, h in enumerate(asked)], np.uint64)
+    owner_F = np.repeat(np.arange(len(batch)), batch.counts_R)
+    group, answer = low.copy(), low.copy()
+    for hashes, role in ((group, USER), (answer, ASSISTANT)):
+        places = np.flatnonzero(roles_F == role)
+        places = places[np.diff(owner_F[places], prepend=-1) != 0]  # the first of each record
+        hashes[owner_F[places]] = _said(words_F, places, batch.fields)
     for r, siblings in enumerate(batch.siblings):
         if siblings:
             group[r] = xxhash.xxh3_64_intdigest(f"{source}/{siblings}".encode())
-    answers = _first_words(words_F, roles_F == ASSISTANT, starts_R, counts_R, batch.fields)
-    answer = np.array([low[r] if h is None else h for r, h in enumerate(answers)], np.uint64)
     return {"hash_a": low, "hash_b": high, "group": group, "answer": answer}
 
 
-def _first_words(
-    words_F: Words, wanted_F: np.ndarray, starts_R: np.ndarray, counts_R: np.ndarray, fields: Sequence[str]
-) -> list[int | None]:
-    """The hash of the words of each record's first wanted field (of the field itself if it has no words)."""
-    owner_F = np.repeat(np.arange(len(counts_R)), counts_R)
-    wanted = np.flatnonzero(wanted_F)
-    owners = owner_F[wanted]
-    first = np.flatnonzero(np.diff(owners, prepend=-1))
-    owners = owners[first]
-    found: list[int | None] = [None] * len(counts_R)
-    data = memoryview(words_F.points_M.tobytes())
-    digest = xxhash.xxh3_64_intdigest
-    places = wanted[first]
-    starts = (words_F.starts_R[places] * 4).tolist()
-    ends = ((words_F.starts_R[places] + words_F.counts_R[places]) * 4).tolist()
-    for record, place, start, end in zip(owners.tolist(), places.tolist(), starts, ends, strict=True):
-        found[record] = digest(data[start:end]) if end > start else digest(fields[place].encode())
-    return found
+def _said(words_F: Words, places: np.ndarray, fields: Sequence[str]) -> np.ndarray:
+    """The hash of the words of each of these fields (of the field itself if it has no words)."""
+    hashes = words_F.hashes(places)
+    for i in np.flatnonzero(words_F.counts_R[places] == 0).tolist():
+        hashes[i] = xxhash.xxh3_64_intdigest(fields[places[i]].encode())
+    return hashes
 
 
 def _bytes(codes: Codes) -> np.ndarray:
@@ -198,7 +178,7 @@ def _most_frequent(points_N: np.ndarray, begins: np.ndarray, sizes: np.ndarray, 
     tables = np.left_shift(1, np.clip(np.ceil(np.log2(sizes)).astype(np.int64), 6, 10))
     bases = np.cumsum(tables) - tables
     if sizes.sum() < len(points_N):
-        points_N = points_N[_running(begins, sizes)]
+        points_N = points_N[running(begins, sizes)]
     hashes = points_N.copy()
     for step in range(1, width):
         hashes *= np.uint32(0x9E3779B1)
@@ -213,16 +193,11 @@ def _most_frequent(points_N: np.ndarray, begins: np.ndarray, sizes: np.ndarray, 
     return np.maximum.reduceat(table, bases)
 
 
-def _running(begins: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """From each beginning so many places on, one behind the other."""
-    return np.repeat(begins - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
-
-
 def _exact_top(points_N: np.ndarray, begins: np.ndarray, sizes: np.ndarray, width: int) -> np.ndarray:
     """How often the most frequent `width` characters in a row occur in some records, line ends left out."""
     counts = np.maximum(sizes - width + 1, 0)
     owner = np.repeat(np.arange(len(sizes)), counts)
-    place = _running(begins, counts)
+    place = running(begins, counts)
     grams = mixed64(owner.astype(np.uint64))
     across = np.zeros(len(owner), bool)
     for step in range(width):

@@ -88,6 +88,10 @@ class Part:
         """Its files' name, without suffixes."""
         return f"features/{self.task:05d}-{self.number:03d}"
 
+    def span(self, bucket: int) -> tuple[int, int]:
+        """From and to which row a bucket reaches."""
+        return self.ends[bucket - 1] if bucket else 0, self.ends[bucket]
+
 
 def bucket_of(keys: np.ndarray, buckets: int) -> np.ndarray:
     """The bucket of each key; `buckets` is a power of two."""
@@ -109,10 +113,9 @@ def write_part(
     with store.write(f"{part.name}.arrow") as sink:
         options = pa.ipc.IpcWriteOptions(compression="zstd", use_threads=False)
         with pa.ipc.new_file(sink, RECORD_COLUMNS, options=options) as writer:
-            start = 0
-            for end in part.ends:
+            for bucket in range(buckets):
+                start, end = part.span(bucket)
                 writer.write_batch(_one_batch(records.slice(start, end - start)))
-                start = end
     with store.write(f"{part.name}.parquet") as sink:
         packing = {name: "none" if name in _HASHES else "zstd" for name in MEASURES.names}
         pq.write_table(measures, sink, compression=packing, use_dictionary=False, write_statistics=False)
@@ -151,11 +154,10 @@ def _opened(file: BinaryIO) -> pa.RecordBatchFileReader:
 
 def read_rows(store: Store, part: Part, rows: np.ndarray) -> Iterator[tuple[int, dict[str, Any]]]:
     """Some records by their rows (sorted), a bucket in memory at a time."""
-    starts = np.concatenate([[0], np.array(part.ends[:-1], np.int64)])
     bucket_of_row = np.searchsorted(np.array(part.ends), rows, side="right")
     with store.read(f"{part.name}.arrow") as file:
         reader = _opened(file)
         for bucket in np.unique(bucket_of_row).tolist():
             here = rows[bucket_of_row == bucket]
-            taken = reader.get_batch(bucket).take(arrow(here - starts[bucket]))
+            taken = reader.get_batch(bucket).take(arrow(here - part.span(bucket)[0]))
             yield from zip(here.tolist(), taken.to_pylist(), strict=True)

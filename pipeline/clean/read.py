@@ -48,7 +48,7 @@ class Piece:
     seed: int
     simplify: bool
     mask: bool
-    exams: str
+    exams: str = ""
     """Where the exams' hashes lie in the store; nothing if there are none."""
 
     @property
@@ -66,8 +66,8 @@ def read_piece(piece: Piece) -> None:
     rules = rules_for(piece.raw.profile, piece.simplify, piece.mask, piece.raw.card.repairs)
     notes = Notes()
     parts = _Parts(piece)
-    bad: list[Json] = []
-    read = 0
+    first_bad: list[Json] = []
+    read = quarantined = 0
     batch = Batch()
 
     def finish() -> None:
@@ -86,14 +86,15 @@ def read_piece(piece: Piece) -> None:
                     item = Unreadable(str(error), json.dumps(said, ensure_ascii=False)[:EXCERPT])
             if isinstance(item, Unreadable):
                 line = _put_aside(item, piece.raw, ordinal, offset)
-                bad.append(line) if len(bad) < 3 else bad.append({})
+                first_bad = first_bad or [line]
+                quarantined += 1
                 quarantine.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
             if batch.is_full:
                 finish()
                 batch = Batch()
         finish()
     done = parts.close()
-    account = {"read": read, "quarantined": len(bad), "first_bad": bad[:1], "notes": notes.to_json()}
+    account = {"read": read, "quarantined": quarantined, "first_bad": first_bad, "notes": notes.to_json()}
     account["parts"] = [{"rows": p.rows, "bytes": p.bytes, "ends": list(p.ends)} for p in done]
     piece.store.write_json(piece.account, account)
 

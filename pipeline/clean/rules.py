@@ -1,12 +1,12 @@
 """Which clean records are not kept: thresholds over measured columns, asked in order, the first that hits is counted.
 
-A rule that looks at one record is an entry of RULES; those that need to see all records (`near/`, `select.py`) come
+A rule that looks at one record is an entry of RULES; those that need to see all records (`duplicates/`) come
 behind them. A record's hits are bits, the rule's place in ALL being the bit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,6 @@ import pyarrow as pa
 from pipeline.clean.config import Rules
 from utils.arrays import numpy_of
 
-Columns = Mapping[str, np.ndarray]
 Threshold = float | int | bool | None
 
 

@@ -85,9 +85,9 @@ def rules_of(raw: Raw, config: CleanConfig) -> Rules:
 
 def _clean(config: CleanConfig, raws: Sequence[Raw], exams: Sequence[str], folder: Path) -> Json:
     store = _store(config, folder)
-    pieces = plan(config, raws, store, _save_exams(store, exams) if exams else "")
+    pieces = plan(config, raws, store)
     with engine(config, sum(raw.size for raw in raws)) as run_tasks:
-        _read(pieces, run_tasks)
+        _read(pieces, store, exams, run_tasks)
         accounts = [store.read_json(piece.account) for piece in pieces]
         refuse_bad(accounts, config)
         for raw in raws:
@@ -123,7 +123,7 @@ def _store(config: CleanConfig, folder: Path) -> Store:
     return Store(f"{config.store.rstrip('/')}/{digest}")
 
 
-def plan(config: CleanConfig, raws: Sequence[Raw], store: Store, exams: str = "") -> list[Piece]:
+def plan(config: CleanConfig, raws: Sequence[Raw], store: Store) -> list[Piece]:
     """Pieces of files, in the order of the inputs; how many buckets a source has follows from its size."""
     sizes: dict[str, int] = {}
     for raw in raws:
@@ -135,9 +135,7 @@ def plan(config: CleanConfig, raws: Sequence[Raw], store: Store, exams: str = ""
         mask = config.pii == "mask" or (config.pii == "auto" and raw.profile == "web")
         readable = raw.reader and not raw.problem
         for start, end in cuts(raw.sample(), raw.size, PIECE_BYTES) if readable else [(0, None)]:
-            pieces.append(
-                Piece(len(pieces), raw, start, end, buckets, store, config.seed, config.simplify, mask, exams)
-            )
+            pieces.append(Piece(len(pieces), raw, start, end, buckets, store, config.seed, config.simplify, mask))
     return pieces
 
 
@@ -156,9 +154,12 @@ def _save_exams(store: Store, files: Sequence[str]) -> str:
     return f"work/exams-{digest}.npz"
 
 
-def _read(pieces: Sequence[Piece], run_tasks: Map) -> None:
-    """The largest first, so that no worker is left with a long one at the end."""
-    todo = sorted(pieces, key=lambda piece: -_piece_bytes(piece))
+def _read(pieces: Sequence[Piece], store: Store, exams: Sequence[str], run_tasks: Map) -> None:
+    """What no run before has read, the largest first: no worker is left with a long one at the end."""
+    todo = sorted((p for p in pieces if not store.exists(p.account)), key=lambda piece: -_piece_bytes(piece))
+    if todo and exams:
+        name = _save_exams(store, exams)
+        todo = [dataclasses.replace(piece, exams=name) for piece in todo]
     total = sum(map(_piece_bytes, todo)) // 1_000_000
     with progress(tell("clean", "清洗"), total, "MB") as meter:
         done = 0

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline.clean.duplicates.near import similarities
 from pipeline.clean.duplicates.survivors import Survival, survivors, united
-from pipeline.clean.text.codes import WORD, Codes
+from pipeline.clean.text.codes import Codes
 from pipeline.clean.text.shingles import (
     BINS,
     LONG_SHINGLE,
@@ -29,8 +29,7 @@ HAN = "天地玄黄宇宙洪荒日月盈昃辰宿列张寒来暑往秋收冬藏�
 
 def words(texts: Sequence[str]) -> Words:
     codes = Codes(texts)
-    is_word_N = (codes.kinds_N & WORD) != 0
-    return words_of(codes.points_N, is_word_N, codes.count_T(is_word_N))
+    return words_of(codes)
 
 
 def said(text: str) -> str:

@@ -25,8 +25,7 @@ FILLING = "春天来了，山坡上的桃花开得正好，孩子们在树下追
 
 def found(exams: Exams, texts: list[str]) -> list[bool]:
     codes = Codes(mend(texts, rules_for("web")))
-    is_word_N = (codes.kinds_N & WORD) != 0
-    hits: list[bool] = exams.found_in(words_of(codes.points_N, is_word_N, codes.count_T(is_word_N))).tolist()
+    hits: list[bool] = exams.found_in(words_of(codes)).tolist()
     return hits
 
 

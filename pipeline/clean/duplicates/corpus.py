@@ -41,9 +41,11 @@ class Corpus:
 
     def positions(self, rows: np.ndarray) -> np.ndarray:
         """The positions of some rows."""
-        first = self.first_rows()
-        part = np.searchsorted(first, rows, side="right") - 1
-        return self.values("ordinal", rows) + np.array(self.read_before, np.int64)[part]
+        return self.values("ordinal", rows) + np.array(self.read_before, np.int64)[self.parts_of(rows)]
+
+    def parts_of(self, rows: np.ndarray) -> np.ndarray:
+        """The number of each row's part."""
+        return np.searchsorted(self.first_rows(), rows, side="right") - 1
 
     def values(self, name: str, rows: np.ndarray) -> np.ndarray:
         """A measure of some rows."""

@@ -14,7 +14,7 @@ import numpy as np
 from pipeline.clean.duplicates.corpus import Corpus, load, save
 from pipeline.clean.duplicates.same import Range, first_of_run, repeats
 from pipeline.clean.parts import read_band, read_rows
-from pipeline.clean.text.codes import WORD, Codes
+from pipeline.clean.text.codes import Codes, running
 from pipeline.clean.text.shingles import LONG_SHINGLE, SHORT, SHORT_SHINGLE, mixed32, words_of
 from utils.records import Record
 
@@ -72,9 +72,7 @@ def extract(task: Extract) -> None:
     for start in range(0, len(wanted), 4096):
         some = wanted[start : start + 4096]
         said = [said_in(record) for _, record in read_rows(corpus.store, corpus.parts[task.part], some)]
-        codes = Codes(said)
-        is_word_N = (codes.kinds_N & np.uint16(WORD)) != 0
-        words = words_of(codes.points_N, is_word_N, codes.count_T(is_word_N))
+        words = words_of(Codes(said))
         points.append(words.points_M)
         counts.append(words.counts_R)
     all_points, all_counts = np.concatenate(points), np.concatenate(counts)
@@ -147,8 +145,7 @@ def _shingle_keys(points: np.ndarray, starts: np.ndarray, counts: np.ndarray, wi
         pairs = np.flatnonzero(width == wide)
         lengths = np.maximum(counts[pairs] - wide + 1, 0)
         owner = np.repeat(pairs, lengths)
-        within = np.arange(len(owner)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        place = np.repeat(starts[pairs], lengths) + within
+        place = running(starts[pairs], lengths)
         h = points[place]
         for step in range(1, wide):
             h = h * np.uint32(0x9E3779B1) + points[place + step]

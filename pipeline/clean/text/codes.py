@@ -168,6 +168,18 @@ class Spots:
         return np.add.reduceat(mask_S, self.starts_T, dtype=np.int32)
 
 
+def among(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Which values are among the sorted known ones."""
+    if not len(known):
+        return np.zeros(len(values), bool)
+    return known[np.minimum(np.searchsorted(known, values), len(known) - 1)] == values
+
+
+def running(begins: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """From each beginning so many places on, one behind the other."""
+    return np.repeat(begins - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
+
+
 _ALIKE = (
     (0x3400, 0x4DC0),
     (0x4E00, 0xA000),

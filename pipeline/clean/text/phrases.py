@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.clean.text.codes import Codes
+from pipeline.clean.text.codes import Codes, among
 
 WORDS = Path(__file__).parent / "words"
 TAIL = 150
@@ -81,7 +81,7 @@ class Phrases:
         lengths = np.zeros(len(places), np.int64)
         for length, known in self._by_length.items():
             inside = np.flatnonzero((lengths == 0) & (room >= length))
-            matching = _among(_hashes(codes.points_N, places[inside], length), known)
+            matching = among(_hashes(codes.points_N, places[inside], length), known)
             lengths[inside[matching]] = length
         return places[lengths > 0], lengths[lengths > 0]
 
@@ -109,11 +109,6 @@ def _hashes(points_N: np.ndarray, places: np.ndarray, length: int) -> np.ndarray
         hashes = (hashes ^ points_N[places + step]) * np.uint64(0x9E3779B97F4A7C15)
         hashes ^= hashes >> np.uint64(29)
     return hashes
-
-
-def _among(values: np.ndarray, keys: np.ndarray) -> np.ndarray:
-    """Which of these are one of the sorted keys."""
-    return keys[np.minimum(np.searchsorted(keys, values), len(keys) - 1)] == values
 
 
 def read_words(path: Path) -> list[str]:

@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import xxhash
+
+from pipeline.clean.text.codes import WORD, Codes
 
 BANDS, ROWS = 16, 7
 BINS = 112
@@ -48,6 +51,16 @@ class Words:
         """The hash of every LONG_SHINGLE characters in a row, those across two records among them."""
         return shingles(self.points_M, LONG_SHINGLE)
 
+    def hashes(self, records: np.ndarray) -> np.ndarray:
+        """A hash of all the words of each of these records."""
+        starts = self.starts_R[records] * 4
+        spans = zip(starts.tolist(), (starts + self.counts_R[records] * 4).tolist(), strict=True)
+        return np.array([xxhash.xxh3_64_intdigest(self._data[a:b]) for a, b in spans], np.uint64)
+
+    @cached_property
+    def _data(self) -> memoryview:
+        return memoryview(self.points_M.tobytes())
+
     def regrouped(self, counts_R: np.ndarray) -> Words:
         """The same words as those of fewer, longer records."""
         again = Words(self.points_M, counts_R)
@@ -55,11 +68,12 @@ class Words:
         return again
 
 
-def words_of(points_N: np.ndarray, is_word_N: np.ndarray, counts_R: np.ndarray) -> Words:
-    """Of all code points those that are words, Latin letters in lower case; each record has `counts_R`."""
-    points_M = points_N[is_word_N]
+def words_of(codes: Codes) -> Words:
+    """Of each text's code points those that are words, Latin letters in lower case."""
+    is_word_N = (codes.kinds_N & np.uint16(WORD)) != 0
+    points_M = codes.points_N[is_word_N]
     points_M = points_M + np.where((points_M - np.uint32(65)) < np.uint32(26), np.uint32(32), np.uint32(0))
-    return Words(points_M, counts_R.astype(np.int64))
+    return Words(points_M, codes.count_T(is_word_N).astype(np.int64))
 
 
 def mixed32(values: np.ndarray, salt: int = 0) -> np.ndarray:
