@@ -24,11 +24,12 @@ Result = TypeVar("Result")
 class Workers:
     """Processes that stay for several lots of tasks: `with Workers(2) as workers: workers.run(work, tasks)`.
 
-    One worker is this process itself. `mend` says what helps if there was not enough memory.
+    One worker is this process itself. `mend` says what helps if there was not enough memory; `prepare` is called in
+    each process while this one goes on to its first task.
     """
 
-    def __init__(self, count: int, mend: str = "give fewer workers="):
-        self.count, self.mend = count, mend
+    def __init__(self, count: int, mend: str = "give fewer workers=", prepare: Callable[[], object] | None = None):
+        self.count, self.mend, self.prepare = count, mend, prepare
         self._pool: ProcessPoolExecutor | None = None
         self._before = set(multiprocessing.active_children())
 
@@ -41,6 +42,9 @@ class Workers:
         """Let even a single worker be a process of its own."""
         context = multiprocessing.get_context("spawn")
         self._pool = ProcessPoolExecutor(self.count, mp_context=context, initializer=_begin)
+        if self.prepare is not None:
+            for _ in range(self.count):
+                self._pool.submit(self.prepare)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._pool is None:

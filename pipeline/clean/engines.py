@@ -1,6 +1,6 @@
 """Where tasks run: in this process, in some of this machine, or on a Ray cluster. Results do not depend on it.
 
-with engine(config, size) as run:
+with engine(config, size, prepare) as run:
     for result in run(work, tasks): …        # in the order of the tasks
 """
 
@@ -21,8 +21,8 @@ WORTH_A_POOL = 32_000_000
 
 
 @contextmanager
-def engine(config: CleanConfig, size: int) -> Iterator[Map]:
-    """The engine that the recipe asks for, for so many bytes of raw text."""
+def engine(config: CleanConfig, size: int, prepare: Callable[[], object]) -> Iterator[Map]:
+    """The engine that the recipe asks for, for so many bytes of raw text, prepared for it."""
     if config.engine == "ray":
         from pipeline.clean.cluster import cluster
 
@@ -30,5 +30,5 @@ def engine(config: CleanConfig, size: int) -> Iterator[Map]:
             yield run
         return
     count = worker_count(config.workers) if size > WORTH_A_POOL else 1
-    with Workers(count, "give fewer workers: clean.workers=1") as workers:
+    with Workers(count, "give fewer workers: clean.workers=1", prepare) as workers:
         yield workers.run

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline.clean.choose import Choice
 from pipeline.clean.duplicates.corpus import Corpus, load, save
@@ -57,34 +56,36 @@ def gather(shelf: Shelf) -> None:
     store = shelf.corpus.store
     if all(store.exists(name) for _, name in shelf.shards):
         return
-    tables = [_kept(shelf, i) for i in range(len(shelf.parts))]
-    table = pa.concat_tables(tables)
-    table = table.take(pc.sort_indices(table, [("key", "ascending"), ("position", "ascending")]))
-    splits = numpy_of(table["split"])
+    table, order = _ordered(shelf)
+    splits = numpy_of(table["split"])[order]
+    table = table.select(SCHEMA.names)
     for split, name in shelf.shards:
         with store.write(name) as sink:
-            write_rows(sink, table.filter(arrow(splits == split)).select(SCHEMA.names))
+            write_rows(sink, table.take(arrow(order[splits == split])))
     del table
     pa.default_memory_pool().release_unused()
 
 
-def _kept(shelf: Shelf, i: int) -> pa.Table:
+def _ordered(shelf: Shelf) -> tuple[pa.Table, np.ndarray]:
+    """All rows of the bucket, and the order in which they stand shuffled."""
+    table = pa.concat_tables([_rows(shelf, i) for i in range(len(shelf.parts))]).combine_chunks()
+    return table, np.lexsort((numpy_of(table["position"]), numpy_of(table["key"])))
+
+
+def _rows(shelf: Shelf, i: int) -> pa.Table:
     """The rows of the bucket in one of its parts, as SCHEMA and what orders and splits them."""
     corpus, number = shelf.corpus, shelf.parts[i]
     part = corpus.parts[number]
     start, end = part.span(shelf.bucket)
     verdict = load(corpus.store, _verdict(number))[start:end]
-    measures = read_measures(corpus.store, part, ["key", "ordinal"]).slice(start, end - start)
-    table = pa.Table.from_batches([read_records(corpus.store, part, shelf.bucket)], RECORD_COLUMNS)
-    kept = arrow(verdict["split"] >= 0)
-    table, measures, verdict = table.filter(kept), measures.filter(kept), verdict[verdict["split"] >= 0]
-    rows = len(table)
+    measures = read_measures(corpus.store, part, ["ordinal", "key"]).slice(start, end - start)
+    records = read_records(corpus.store, part, shelf.bucket)
     ordinals = numpy_of(measures["ordinal"]) + shelf.bases[i]
     begins = f"{shelf.source}/{shelf.labels[i]}/"
-    columns = {name: table[name] for name in table.column_names}
+    columns = {name: records[name] for name in RECORD_COLUMNS.names}
     columns |= {
         "id": strings([f"{begins}{ordinal}" for ordinal in ordinals.tolist()]),
-        "source": pa.repeat(shelf.source, rows),
+        "source": pa.repeat(shelf.source, len(records)),
         "group": strings([f"{group:016x}" for group in verdict["group"].tolist()]),
         "cluster_size": arrow(verdict["cluster_size"]),
         "key": measures["key"],

@@ -134,8 +134,10 @@ def _said(words_F: Words, places: np.ndarray, fields: Sequence[str]) -> np.ndarr
 def _bytes(codes: Codes) -> np.ndarray:
     """UTF-8 bytes of each text."""
     points_N = codes.points_N
-    extra = codes.count_T(points_N >= 0x80) + codes.count_T(points_N >= 0x800) + codes.count_T(points_N >= 0x10000)
-    return codes.lengths_T - 1 + extra
+    more_N = (points_N >= 0x80).view(np.uint8)
+    more_N += points_N >= 0x800
+    more_N += points_N >= 0x10000
+    return codes.lengths_T - 1 + codes.count_T(more_N)
 
 
 def _repeated_lines(codes: Codes) -> np.ndarray:

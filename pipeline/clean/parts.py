@@ -1,7 +1,7 @@
 """What reading leaves behind: parts of a few ten megabytes, each with its records, their measures and their bands.
 
     features/NNNNN-MMM.arrow     the mended records (RECORD_COLUMNS), in batches by the first bits of their keys
-    features/NNNNN-MMM.parquet   their measures (MEASURES), row for row
+    features/NNNNN-MMM.measures  their measures (MEASURES), row for row, as Arrow too: read column by column
     features/NNNNN-MMM.bands     the bands of their signatures, [BANDS, rows] uint64
     features/NNNNN.json          the account of task NNNNN: its parts, what was read, what was mended; written last
     features/NNNNN.bad.jsonl     what could not be read
@@ -19,7 +19,6 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.clean.store import Store
 from utils.arrays import arrow, numpy_of
@@ -69,7 +68,6 @@ MEASURES = pa.schema(
 _NUMPY = {pa.bool_(): np.bool_, pa.float32(): np.float32, pa.int32(): np.int32, pa.int64(): np.int64}
 KINDS: dict[str, type] = {f.name: _NUMPY.get(f.type, np.uint64) for f in MEASURES}
 """The measures' types as numpy knows them."""
-_HASHES = ("key", "hash_a", "hash_b", "group", "answer")
 
 
 @dataclass(frozen=True)
@@ -110,15 +108,9 @@ def write_part(
     ends = np.searchsorted(bucket_of(keys[order], buckets), np.arange(buckets), side="right")
     size = int(numpy_of(measures["bytes"]).sum())
     part = Part(task, number, len(records), size, tuple(int(end) for end in ends))
-    with store.write(f"{part.name}.arrow") as sink:
-        options = pa.ipc.IpcWriteOptions(compression="zstd", use_threads=False)
-        with pa.ipc.new_file(sink, RECORD_COLUMNS, options=options) as writer:
-            for bucket in range(buckets):
-                start, end = part.span(bucket)
-                writer.write_batch(_one_batch(records.slice(start, end - start)))
-    with store.write(f"{part.name}.parquet") as sink:
-        packing = {name: "none" if name in _HASHES else "zstd" for name in MEASURES.names}
-        pq.write_table(measures, sink, compression=packing, use_dictionary=False, write_statistics=False)
+    in_buckets = [_one_batch(records.slice(start, end - start)) for start, end in map(part.span, range(buckets))]
+    _write_batches(store, f"{part.name}.arrow", in_buckets, RECORD_COLUMNS, "lz4")
+    _write_batches(store, f"{part.name}.measures", [_one_batch(measures)], MEASURES)
     with store.write(f"{part.name}.bands") as sink:
         sink.write(np.ascontiguousarray(bands[:, order]).tobytes())
     return part
@@ -126,13 +118,22 @@ def write_part(
 
 def _one_batch(table: pa.Table) -> pa.RecordBatch:
     batches = table.combine_chunks().to_batches()
-    return batches[0] if batches else pa.RecordBatch.from_pylist([], RECORD_COLUMNS)
+    return batches[0] if batches else pa.RecordBatch.from_pylist([], table.schema)
 
 
-def read_measures(store: Store, part: Part, columns: Sequence[str]) -> pa.Table:
-    """Some measures of a part."""
-    with store.read(f"{part.name}.parquet") as file:
-        return pq.read_table(file, columns=list(columns), use_threads=False)
+def _write_batches(
+    store: Store, name: str, batches: Sequence[pa.RecordBatch], schema: pa.Schema, compression: str | None = None
+) -> None:
+    options = pa.ipc.IpcWriteOptions(compression=compression, use_threads=False)
+    with store.write(name) as sink, pa.ipc.new_file(sink, schema, options=options) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+
+
+def read_measures(store: Store, part: Part, columns: Sequence[str]) -> pa.RecordBatch:
+    """Some measures of a part, in their order in MEASURES."""
+    with store.read(f"{part.name}.measures") as file:
+        return _opened(file, [MEASURES.get_field_index(name) for name in columns]).get_batch(0)
 
 
 def read_band(store: Store, part: Part, band: int) -> np.ndarray:
@@ -148,8 +149,8 @@ def read_records(store: Store, part: Part, bucket: int) -> pa.RecordBatch:
         return _opened(file).get_batch(bucket)
 
 
-def _opened(file: BinaryIO) -> pa.RecordBatchFileReader:
-    return pa.ipc.open_file(file, options=pa.ipc.IpcReadOptions(use_threads=False))
+def _opened(file: BinaryIO, columns: Sequence[int] = ()) -> pa.RecordBatchFileReader:
+    return pa.ipc.open_file(file, options=pa.ipc.IpcReadOptions(use_threads=False, included_fields=list(columns)))
 
 
 def read_rows(store: Store, part: Part, rows: np.ndarray) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -29,7 +29,7 @@ from pipeline.clean.files.rows import cuts
 from pipeline.clean.gather import gather, save_verdicts, shelves
 from pipeline.clean.inputs import Raw, expand, remote_fingerprint
 from pipeline.clean.protocol import Sample
-from pipeline.clean.read import Piece, parts_of, read_piece
+from pipeline.clean.read import Piece, parts_of, prepare, read_piece
 from pipeline.clean.report import write_report
 from pipeline.clean.store import Store
 from utils.console import progress, say, tell, warn
@@ -86,7 +86,7 @@ def rules_of(raw: Raw, config: CleanConfig) -> Rules:
 def _clean(config: CleanConfig, raws: Sequence[Raw], exams: Sequence[str], folder: Path) -> Json:
     store = _store(config, folder)
     pieces = plan(config, raws, store)
-    with engine(config, sum(raw.size for raw in raws)) as run_tasks:
+    with engine(config, sum(raw.size for raw in raws), prepare) as run_tasks:
         _read(pieces, store, exams, run_tasks)
         accounts = [store.read_json(piece.account) for piece in pieces]
         refuse_bad(accounts, config)

@@ -53,7 +53,7 @@ def first_rows(sample: Sample) -> list[Mapping[str, Any]]:
     if sample.container == "hub":
         return list(hub.first(sample.name, LOOKED_AT))
     found = []
-    whole = Sample(sample.name, known_encoding=sample.known_encoding)
+    whole = Sample(sample.name, known_encoding=sample.encoding)
     with suppress(*CORRUPT), closing(rows(whole)) as every:
         for _, row in islice(every, _LOOKED_THROUGH):
             if not isinstance(row, Unreadable):

@@ -200,6 +200,8 @@ def kind_table() -> np.ndarray:
         table[done:start] = [_kinds_of(chr(point)) for point in range(done, start)]
         table[start:end] = _kinds_of(chr(min(start, LIMIT - 1)))
         done = end
+    for start, end in HAN_BLOCKS:
+        table[start:end] |= HAN
     table[[ord(c) for c in _CONTACTS]] |= CONTACT
     table[[ord(c) for c in "<&"]] |= MARKUP
     table[[ord(c) for pair in BRACKETS for c in pair]] |= BRACKET
@@ -210,8 +212,6 @@ def kind_table() -> np.ndarray:
 def _kinds_of(c: str) -> int:
     category = unicodedata.category(c)
     kinds = 0
-    if is_han(c):
-        kinds |= HAN
     if "0" <= c <= "9":
         kinds |= DIGIT
     if category[0] == "L" and (c < "\u0250" or "\u1e00" <= c <= "\u1eff"):

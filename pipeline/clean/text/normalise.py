@@ -21,7 +21,6 @@ _INVISIBLE = re.compile(
     "|(?<![\u00a9\u00ae\u2190-\u2bff\ufe0f\U0001f000-\U0001faff])\u200d"  # a joiner holds only emoji together
     "|(?<![\u0600-\u0dff\u1780-\u18af])\u200c"  # the non-joiner belongs to scripts that join
 )
-_TRAILING = re.compile(r"[^\S\n]+(?=\n|\Z)")
 _GAPS = re.compile(r"\n{3,}")
 
 
@@ -42,7 +41,7 @@ def composed(text: str) -> str:
 
 def without_trailing_spaces(text: str) -> str:
     """No white space before a line end."""
-    return _TRAILING.sub("", text)
+    return "\n".join([line.rstrip() for line in text.split("\n")])
 
 
 def without_gaps(text: str) -> str:

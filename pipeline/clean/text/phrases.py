@@ -2,8 +2,8 @@
 
     ads().count_T(Codes(["扫码关注公众号", "今天天气好"])) == [2, 0]
 
-A table in the cache says which hashed pairs of neighbouring code points begin a phrase; where one does, hashes of as
-many code points as a phrase has are compared, the longest first. That is faster than `re`, whose alternation tries a
+A table in the cache says which hashed pairs of neighbouring code points may begin a phrase, larger ones whether four
+do (or as many as a short phrase has); there, hashes of as many code points as it has are compared, the longest first. That is faster than `re`, whose alternation tries a
 thousand phrases at every character of a text that holds one. Counts are those of a regular expression of all phrases,
 longest first: from the left, without overlaps. Case counts.
 """
@@ -20,6 +20,10 @@ import numpy as np
 from pipeline.clean.text.codes import Codes, among
 
 WORDS = Path(__file__).parent / "words"
+_BEGINS = 4
+"""Code points of a phrase's beginning that are looked at first,"""
+_BEGIN_BITS = 20
+"""and the bits of their hash: so many that few others share one, and few enough for the cache."""
 TAIL = 150
 """Characters from the end in which a stock ending has its phrase: the longest of them is 120, its heart in front."""
 
@@ -39,11 +43,14 @@ class Phrases:
     def __init__(self, phrases: Iterable[str]):
         self._by_length: dict[int, np.ndarray] = {}
         self._table = np.zeros(1 << 16, bool)
+        self._begins = {width: np.zeros(1 << _BEGIN_BITS, bool) for width in range(2, _BEGINS + 1)}
         some = sorted(set(phrases))
         for phrase in some:
             if len(phrase) < 2:
                 raise ValueError(f"a phrase has two characters or more, not {phrase!r}")
-            self._table[Codes([phrase]).pairs_N[0]] = True
+            codes, width = Codes([phrase]), min(len(phrase), _BEGINS)
+            self._table[codes.pairs_N[0]] = True
+            self._begins[width][_begin(codes.points_N, np.zeros(1, np.int64), width)] = True
         for length in sorted({len(phrase) for phrase in some}, reverse=True):
             hashes = [_hashes(Codes([p]).points_N, np.zeros(1, np.int64), length)[0] for p in some if len(p) == length]
             self._by_length[length] = np.unique(np.array(hashes, np.uint64))
@@ -79,18 +86,22 @@ class Phrases:
             places = np.flatnonzero(self._table[codes.pairs_N])
         room = codes.ends_T[np.searchsorted(codes.ends_T, places, side="right")] - 1 - places
         lengths = np.zeros(len(places), np.int64)
-        for length, known in self._by_length.items():
-            inside = np.flatnonzero((lengths == 0) & (room >= length))
-            matching = among(_hashes(codes.points_N, places[inside], length), known)
-            lengths[inside[matching]] = length
+        for width in range(_BEGINS, 1, -1):
+            begun = np.flatnonzero(self._begins[width][_begin(codes.points_N, places, width)])
+            for length, known in self._by_length.items():
+                if min(length, _BEGINS) == width:
+                    inside = begun[(lengths[begun] == 0) & (room[begun] >= length)]
+                    matching = among(_hashes(codes.points_N, places[inside], length), known)
+                    lengths[inside[matching]] = length
         return places[lengths > 0], lengths[lengths > 0]
 
 
 def counts_T(codes: Codes, lists: tuple[Phrases, ...]) -> list[np.ndarray]:
     """How many phrases of each list each text holds: all lists in one look at the characters."""
     table = _common_table(lists)
-    places = np.flatnonzero(table[codes.pairs_N])
-    bits = table[codes.pairs_N[places]]
+    bits_N = table[codes.pairs_N]
+    places = np.flatnonzero(bits_N != 0)
+    bits = bits_N[places]
     return [one.count_T(codes, places[bits & (1 << number) != 0]) for number, one in enumerate(lists)]
 
 
@@ -100,6 +111,15 @@ def _common_table(lists: tuple[Phrases, ...]) -> np.ndarray:
     for number, one in enumerate(lists):
         table |= one._table.astype(np.uint8) << number
     return table
+
+
+def _begin(points_N: np.ndarray, places: np.ndarray, width: int) -> np.ndarray:
+    """A hash of _BEGIN_BITS of the first code points from each place on."""
+    mixed = np.zeros(len(places), np.uint32)
+    for step in range(width):
+        mixed = (mixed + np.take(points_N, places + step, mode="clip")) * np.uint32(0x9E3779B1)
+        mixed ^= mixed >> np.uint32(15)
+    return mixed >> np.uint32(32 - _BEGIN_BITS)
 
 
 def _hashes(points_N: np.ndarray, places: np.ndarray, length: int) -> np.ndarray:
