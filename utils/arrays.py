@@ -19,14 +19,9 @@ def arrow(values: np.ndarray) -> pa.Array:
 
 def strings(values: Sequence[str | None]) -> pa.Array:
     """Texts, or nothing in the place of None, as Arrow's array of strings."""
-    encoded = [b"" if value is None else value.encode() for value in values]
-    ends = np.zeros(len(encoded) + 1, np.int64)
-    np.cumsum(np.fromiter(map(len, encoded), np.int64, len(encoded)), out=ends[1:])
-    if ends[-1] >= 1 << 31:
-        raise ValueError("more than 2 GB of text in one array")
-    there = None if None not in values else arrow(np.array([value is not None for value in values], bool)).buffers()[1]
-    offsets = pa.py_buffer(ends.astype(np.int32))
-    return pa.StringArray.from_buffers(len(encoded), offsets, pa.py_buffer(b"".join(encoded)), there)
+    builder = pa.lib.StringBuilder()
+    builder.append_values(values)
+    return builder.finish()
 
 
 def numpy_of(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
