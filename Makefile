@@ -26,7 +26,7 @@ bench: $(READY_DEV)
 lint: $(READY_DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy model pipeline utils train.py cli_demo.py
+	$(BIN)/mypy model pipeline utils bench train.py cli_demo.py
 
 $(READY): requirements.txt
 	$(PYTHON) -m venv $(VENV)

@@ -26,7 +26,7 @@ from pathlib import Path
 
 import yaml
 
-from bench import clean_corpus, clean_loop
+from bench import clean_corpus, clean_loop, clean_truth
 from utils.records import SPLITS, read_records, record_shards
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -112,36 +112,19 @@ def stage(path: Path, workspace: Path, *fields: str) -> Ran:
     return run([sys.executable, "-m", "pipeline.clean", str(path), f"workspace={workspace}", *fields])
 
 
-FIRST_STEP = """
-import sys, time
-from pipeline.clean.read import read_piece
-from pipeline.clean.stage import plan
-from pipeline.clean.inputs import expand
-from pipeline.clean.store import Store
-from pipeline.recipe import from_command_line
-config = from_command_line([sys.argv[1]])[2].clean
-raws = expand(config.inputs)
-pieces = plan(config, raws, Store(sys.argv[2]))
-began = time.process_time()
-for piece in pieces:
-    read_piece(piece)
-print(sum(raw.size for raw in raws) / 1e6 / (time.process_time() - began))
-"""
-
-
 def first_step(path: Path, store: Path) -> float:
     """MB a second of one core for: parse, mend, simplify, measure, signatures, parquet."""
-    words = [sys.executable, "-c", FIRST_STEP, str(path), str(store)]
-    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    return float(
-        subprocess.run(words, env=env, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()[-1]
-    )
+    words = [sys.executable, "-m", "bench.clean_first_step", str(path), str(store)]
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(words, env=env, cwd=ROOT, check=True, capture_output=True, text=True)
+    return float(done.stdout.split()[-1])
 
 
-def kept_ids(clean: Path) -> set[str]:
-    """The ids of all kept records."""
+def kept_places(clean: Path) -> set[clean_truth.Place]:
+    """Where all kept records stood."""
     shards = [shard for split in SPLITS for of_source in record_shards(clean, split).values() for shard in of_source]
-    return {record["id"] for shard in shards for record in read_records(shard, ["id"])}
+    ids = [record["id"].split("/") for shard in shards for record in read_records(shard, ["id"])]
+    return {(name, int(number)) for _, name, number in ids}
 
 
 def contents(clean: Path) -> dict[str, str]:
@@ -181,7 +164,7 @@ def compare(given: argparse.Namespace, folder: Path) -> None:
     """The loop and the stage on one corpus."""
     corpus, size = made(given, folder, given.megabytes)
     path = recipe(folder, corpus, given.data / "cmmlu")
-    files = clean_corpus.corpus_files(corpus)
+    files = clean_truth.corpus_files(corpus)
     tuned = clean_loop.run(files, given.data / "cmmlu", folder / "tuned", tuned=True)
     say("the tuned loop, one process", size, tuned["seconds"], None, None)
     loop = clean_loop.run(files, given.data / "cmmlu", folder / "loop")
@@ -198,7 +181,7 @@ def compare(given: argparse.Namespace, folder: Path) -> None:
     assert contents(folder / "w1-0/clean") == contents(folder / "w2-0/clean"), "outputs differ"
     again = stage(path, folder / "w2-0", "clean.workers=2", "clean.max_digits=0.2", "clean.min_chars=20")
     print(f"other rules, cut anew: {again.seconds:.1f} s", flush=True)
-    found = clean_corpus.recall(corpus, kept_ids(folder / "w1-0/clean"))
+    found = clean_truth.recall(corpus, kept_places(folder / "w1-0/clean"))
     print("planted and found: " + ", ".join(f"{name} {share:.4f}" for name, share in found.items()), flush=True)
 
 

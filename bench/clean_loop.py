@@ -34,7 +34,7 @@ import pyarrow.parquet as pq
 import xxhash
 from datasketch import MinHash, MinHashLSH
 
-from bench.clean_corpus import corpus_files
+from bench.clean_truth import corpus_files
 from utils.records import Record, write_records
 
 Row = dict[str, Any]
