@@ -200,6 +200,8 @@ def convert(kind: Any, value: Any, label: str) -> Any:
         return _convert_union(kind, value, label)
     if origin is Literal:
         choices = typing.get_args(kind)
+        if value is False and "off" in choices:  # as YAML reads it
+            return "off"
         for choice in choices:
             if value == choice and type(value) is type(choice):
                 return value

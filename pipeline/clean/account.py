@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from pipeline.clean.choose import Choice
-from pipeline.clean.config import CleanConfig
+from pipeline.clean.config import RULE_NAMES, CleanConfig, Rules, threshold
 from pipeline.clean.duplicates.corpus import Corpus
 from pipeline.clean.inputs import Raw
 from pipeline.clean.read import Piece
@@ -36,11 +36,19 @@ def refuse_empty(report: Json, raws: Sequence[Raw]) -> None:
     if not report["kept"]:
         why = [f"{rule} {count}" for rule, count in report["dropped"].items()]
         read = f"{report['read']} records{' (' + ', '.join(why) + ')' if why else ''}"
-        raise UserError(f"clean: empty corpus: nothing was kept of {read} from {_names(raws)}; name another input")
+        most = max(report["dropped"], key=report["dropped"].__getitem__, default="")
+        looser = f"loosen clean.{most}, or " if most in RULE_NAMES else ""
+        mend = f"{looser}name another input"
+        raise UserError(f"clean: empty corpus: nothing was kept of {read} from {_names(raws)}; {mend}")
 
 
 def account(
-    raws: Sequence[Raw], pieces: Sequence[Piece], accounts: Sequence[Json], corpus: Corpus, choice: Choice
+    raws: Sequence[Raw],
+    rules: Mapping[str, Rules],
+    pieces: Sequence[Piece],
+    accounts: Sequence[Json],
+    corpus: Corpus,
+    choice: Choice,
 ) -> Json:
     """report.json: what became of every record, in all and by source."""
     sources: dict[str, Json] = {}
@@ -48,6 +56,8 @@ def account(
         sources.setdefault(raw.source, {"read": 0, "kept": 0, "quarantined": 0, "dropped": {}, "files": []})
         file = {"file": raw.name, "reader": raw.reader or ("unreadable" if raw.problem else "empty"), "read": 0}
         sources[raw.source]["files"].append(file)
+        asked = {name: threshold(rules[raw.name], name) for name in RULE_NAMES}
+        sources[raw.source]["thresholds"] = {name: value for name, value in asked.items() if value is not None}
     files = {file["file"]: file for total in sources.values() for file in total["files"]}
     for piece, one in zip(pieces, accounts, strict=True):
         total = sources[piece.raw.source]

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from pipeline.clean.config import CleanConfig, Rules
+from pipeline.clean.config import CleanConfig, Rules, threshold
 from pipeline.clean.duplicates import near
 from pipeline.clean.duplicates.corpus import Corpus, save
 from pipeline.clean.duplicates.same import ALIVE, Cap, Range, beyond, duplicates
@@ -75,7 +75,7 @@ def choose(corpus: Corpus, rules: Sequence[Rules], sources: Sequence[str], confi
         alive[gone] = False
         np.add.at(cluster_size, stays, 1)
     for rule, column in ((PER_QUESTION, "group"), (PER_ANSWER, "answer")):
-        limits = _per_row(corpus, [getattr(r, rule) or 0 for r in rules], np.int32)
+        limits = _per_row(corpus, [threshold(r, rule) or 0 for r in rules], np.int32)
         if limits.any():
             save(corpus.store, ALIVE, alive)
             save(corpus.store, "work/limits.npy", limits)
@@ -110,14 +110,14 @@ def _per_row(corpus: Corpus, of_parts: Sequence[float], kind: type) -> np.ndarra
 
 
 def _near(corpus: Corpus, rules: Sequence[Rules], alive: np.ndarray, ranges: Sequence[Range], run: Map) -> Survival:
-    threshold = _per_row(corpus, [r.near or 0.0 for r in rules], np.float64)
-    if not threshold.any():
+    least = _per_row(corpus, [threshold(r, "near") or 0.0 for r in rules], np.float64)
+    if not least.any():
         return Survival(np.zeros(0, np.int64), np.zeros(0, np.int64))
-    save(corpus.store, ALIVE, alive & (threshold > 0))
+    save(corpus.store, ALIVE, alive & (least > 0))
     earlier, later = _pairs(corpus, ranges, run)
     earlier, later = _by_component(earlier, later)
     similarity = _verified(corpus, earlier, later, run)
-    same = similarity >= np.maximum(threshold[earlier], threshold[later])
+    same = similarity >= np.maximum(least[earlier], least[later])
     earlier, later = earlier[same], later[same]
     return survivors(earlier, later, corpus.positions(earlier), corpus.positions(later))
 

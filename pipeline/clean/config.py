@@ -6,54 +6,57 @@ from dataclasses import dataclass, field, fields
 from typing import ClassVar, Literal, TypeVar
 
 Profile = Literal["web", "prose", "light"]
+Count = int | Literal["off"] | None
+Share = float | Literal["off"] | None
 Some = TypeVar("Some", bound="Rules")
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What keeps a record out: thresholds over its features. A rule left empty is as the corpus's reader says."""
+    """What keeps a record out: thresholds over its features. A rule left empty is as the corpus's reader says; `off`
+    switches it off."""
 
-    min_chars: int | None = None
+    min_chars: Count = None
     """Shorter texts and replies are dropped; 1 unless the reader says otherwise."""
 
-    max_chars: int | None = None
-    """Longer texts and dialogues are dropped (a text file is cut at its blank lines instead); 100,000 otherwise."""
+    max_chars: Count = None
+    """Longer texts and dialogues are dropped; 100,000 otherwise, at which documents of plain text are cut."""
 
-    min_score: float | None = None
+    min_score: Share = None
     """Fewer stars or upvotes, where the corpus counts them, and the record is dropped."""
 
-    min_han: float | None = None
+    min_han: Share = None
     """Least share of Han characters among a record's letters."""
 
-    max_digits: float | None = None
+    max_digits: Share = None
     """Largest share of digits among a record's characters."""
 
-    max_symbols: float | None = None
+    max_symbols: Share = None
     """Largest share of hashtags and ellipses among a record's characters."""
 
-    max_repeated_lines: float | None = None
+    max_repeated_lines: Share = None
     """Largest share of characters in lines that stood before."""
 
-    max_top_2gram: float | None = None
+    max_top_2gram: Share = None
     """Largest share of the most frequent two characters in a row; asked of records of 50 characters and more."""
 
-    max_top_3gram: float | None = None
+    max_top_3gram: Share = None
     """The same of three characters."""
 
-    max_top_4gram: float | None = None
+    max_top_4gram: Share = None
     """The same of four characters."""
 
-    min_sentences: int | None = None
+    min_sentences: Count = None
     """Fewer sentence ends, and a text is dropped."""
 
-    max_ads: int | None = None
-    """More phrases of advertisements than this, and the record is dropped; -1 is no limit."""
+    max_ads: Count = None
+    """More phrases of advertisements than this, and the record is dropped."""
 
-    max_vulgar: int | None = None
-    """More vulgar words than this, and the record is dropped; -1 is no limit."""
+    max_vulgar: Count = None
+    """More vulgar words than this, and the record is dropped."""
 
-    max_swaps: float | None = None
-    """More marks of machine paraphrase (synonym swaps) in 100 characters, and the record is dropped; -1 is no limit."""
+    max_swaps: Share = None
+    """More marks of machine paraphrase (synonym swaps) in 100 characters, and the record is dropped."""
 
     tables: bool | None = None
     """Keep records that hold or ask for a table."""
@@ -61,29 +64,36 @@ class Rules:
     translations: bool | None = None
     """Keep records that ask for a translation."""
 
-    max_per_question: int | None = None
-    """At most so many different answers of one question; 0 is no limit."""
+    max_per_question: Count = None
+    """At most so many different answers of one question."""
 
-    max_per_answer: int | None = None
-    """At most so many different questions of one answer; 0 is no limit."""
+    max_per_answer: Count = None
+    """At most so many different questions of one answer."""
 
-    near: float | None = None
-    """Similarity (Jaccard, of five characters in a row) from which two records count as one; 0 compares none.
-    Below 0.65 most are not found."""
+    near: Share = None
+    """Similarity (Jaccard, of five characters in a row) from which two records count as one; below
+    0.65 most are not found."""
 
     def __post_init__(self) -> None:
-        low, high = self.min_chars, self.max_chars
-        if min(low or 0, high or 1) < 0 or high == 0 or (low or 0) > (high or low or 0):
-            raise ValueError(f"min_chars = {low}, max_chars = {high}; the first must not exceed the second")
         for name in _SHARES:
-            value = getattr(self, name)
+            value = threshold(self, name)
             if value is not None and not 0 <= value <= 1:
-                raise ValueError(f"{name} = {value:g}; it is a share, between 0 and 1")
-        for name in ("min_sentences", "max_ads", "max_vulgar", "max_swaps", "max_per_question", "max_per_answer"):
-            value = getattr(self, name)
-            least = -1 if name in ("max_ads", "max_vulgar", "max_swaps") else 0
+                raise ValueError(f"{name} = {value:g}; it is a share, between 0 and 1, or off")
+        for name, least in _LEAST.items():
+            value = threshold(self, name)
             if value is not None and value < least:
-                raise ValueError(f"{name} = {value:g}; it cannot be below {least}")
+                raise ValueError(f"{name} = {value:g}; give {least} or more, or off")
+        if self.near == 0:
+            raise ValueError("near = 0; give a similarity above 0, or off")
+        low, high = threshold(self, "min_chars"), threshold(self, "max_chars")
+        if low is not None and high is not None and low > high:
+            raise ValueError(f"min_chars = {low} is more than max_chars = {high}, which leaves nothing; change one")
+
+
+def threshold(rules: Rules, name: str) -> float | None:
+    """What a rule asks for; nothing where it is not asked."""
+    value: float | Literal["off"] | None = getattr(rules, name)
+    return None if value == "off" else value
 
 
 _SHARES = (
@@ -96,8 +106,18 @@ _SHARES = (
     "max_top_4gram",
     "near",
 )
+_LEAST = {
+    "min_chars": 0,
+    "max_chars": 1,
+    "min_sentences": 0,
+    "max_ads": 0,
+    "max_vulgar": 0,
+    "max_swaps": 0,
+    "max_per_question": 1,
+    "max_per_answer": 1,
+}
 RULE_NAMES = tuple(f.name for f in fields(Rules))
-DEFAULT_RULES = Rules(min_chars=1, max_chars=100_000, near=0.0)
+DEFAULT_RULES = Rules(min_chars=1, max_chars=100_000)
 
 
 def overlaid(*layers: Rules) -> Rules:

@@ -12,10 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from pipeline.clean.config import Rules
+from pipeline.clean.config import Rules, threshold
 from utils.arrays import numpy_of
-
-Threshold = float | int | bool | None
 
 
 @dataclass(frozen=True)
@@ -81,15 +79,15 @@ BEFORE_DUPLICATES = np.uint32(sum(1 << i for i in range(ALL.index(DUPLICATE))))
 """The bits of the rules that look at one record and stand before those that compare."""
 
 
-def hits(columns: pa.Table, rules: Rules) -> np.ndarray:
+def hits(columns: pa.RecordBatch, rules: Rules) -> np.ndarray:
     """For each record the bits of the rules that look at it alone."""
     found = np.zeros(len(columns), np.uint32)
     found[numpy_of(columns["blank"])] |= bit(BLANK)
     found[numpy_of(columns["leaked"])] |= bit(LEAKED)
     for rule in RULES:
-        threshold: Threshold = getattr(rules, rule.name)
-        if threshold is not None and threshold >= 0:
-            found[rule.hits(numpy_of(columns[rule.column]), threshold)] |= bit(rule.name)
+        asked = threshold(rules, rule.name)
+        if asked is not None:
+            found[rule.hits(numpy_of(columns[rule.column]), asked)] |= bit(rule.name)
     return found
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +32,7 @@ from pipeline.clean.protocol import Sample
 from pipeline.clean.read import Piece, parts_of, prepare, read_piece
 from pipeline.clean.report import write_report
 from pipeline.clean.store import Store
-from utils.console import progress, say, tell, warn
+from utils.console import UserError, progress, say, tell, warn
 from utils.stage import PLAN, Json, build, damaged_files, manifest, read_json
 
 PIECE_BYTES = 32_000_000
@@ -53,12 +53,13 @@ def run(config: CleanConfig, output: Path) -> bool:
     """Make the clean records, unless they are there already."""
     raws = expand(config.inputs, config.missing)
     exams = exam_files(config.decontaminate)
+    rules = {raw.name: rules_of(raw, config) for raw in raws}
     done: Json = {}
 
     def work(folder: Path) -> Json:
         if not config.store:
             _adopt_features(output, folder)
-        done.update(_clean(config, raws, exams, folder))
+        done.update(_clean(config, raws, rules, exams, folder))
         return {name: done[name] for name in ("read", "kept", "quarantined", "dropped", "splits")}
 
     built = build("clean", config, _fingerprinted(raws, exams), output, work, PACKAGES)
@@ -80,10 +81,16 @@ def _fingerprinted(raws: Sequence[Raw], exams: Sequence[str]) -> dict[str, Path 
 
 def rules_of(raw: Raw, config: CleanConfig) -> Rules:
     """A corpus's rules: its reader's, over them the recipe's, over them those of the input."""
-    return overlaid(raw.rules, config, raw.input.rules)
+    try:
+        return overlaid(raw.rules, config, raw.input.rules)
+    except ValueError as error:
+        told = f"its reader's rules ({raw.reader}), the recipe's and its own together say: {error}"
+        raise UserError(f"clean.inputs: {raw.input.path}: {told}") from None
 
 
-def _clean(config: CleanConfig, raws: Sequence[Raw], exams: Sequence[str], folder: Path) -> Json:
+def _clean(
+    config: CleanConfig, raws: Sequence[Raw], rules: Mapping[str, Rules], exams: Sequence[str], folder: Path
+) -> Json:
     store = _store(config, folder)
     pieces = plan(config, raws, store)
     with engine(config, sum(raw.size for raw in raws), prepare) as run_tasks:
@@ -97,12 +104,9 @@ def _clean(config: CleanConfig, raws: Sequence[Raw], exams: Sequence[str], folde
         from_raw = [pieces[part.task].raw for part in corpus.parts]
         sources = [raw.source for raw in from_raw]
         with progress(tell("choose", "筛选"), corpus.rows, tell("records", "条")) as meter:
-            choice = choose(corpus, [rules_of(raw, config) for raw in from_raw], sources, config, run_tasks)
+            choice = choose(corpus, [rules[raw.name] for raw in from_raw], sources, config, run_tasks)
             meter.advance(corpus.rows)
-        report = account(raws, pieces, accounts, corpus, choice)
-        for raw in raws:
-            thresholds = {n: getattr(rules_of(raw, config), n) for n in RULE_NAMES}
-            report["sources"][raw.source]["thresholds"] = {n: v for n, v in thresholds.items() if v is not None}
+        report = account(raws, rules, pieces, accounts, corpus, choice)
         refuse_empty(report, raws)
         save_verdicts(corpus, choice)
         wanted = shelves(corpus, sources, [raw.label for raw in from_raw], _file_bases(pieces, accounts), choice)

@@ -74,7 +74,7 @@ def test_what_is_known_of_a_file(tmp_path: Path) -> None:
     assert raw.rules == Rules(min_score=5, min_chars=15, max_chars=100_000, near=0.8)
     assert raw.card.homepage == "https://github.com/brightmart/nlp_chinese_corpus"
     assert (table.reader, table.profile, table.encoding) == ("pairs", "prose", "")
-    assert table.rules == Rules(min_chars=1, max_chars=100_000, near=0)
+    assert table.rules == Rules(min_chars=1, max_chars=100_000)
     assert table.input.rules == Rules(min_chars=3)
     assert pickle.loads(pickle.dumps(raw)) == raw
     assert next(items(raw.sample(), raw.reader))[0] == 0

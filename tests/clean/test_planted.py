@@ -344,7 +344,7 @@ def test_a_source_that_compares_none_keeps_them_all(tmp_path: Path) -> None:
     rng = random.Random(8)
     corpus = Corpus(list(dict.fromkeys(crowd(rng)[0])), rng)
     first, second = corpus.write(tmp_path)
-    free = dataclasses.replace(second, rules=Rules(near=0))
+    free = dataclasses.replace(second, rules=Rules(near="off"))
     dropped = []
     for name, inputs in (("both", [first, second]), ("one", [first, free]), ("turned", [free, first])):
         run(CleanConfig(inputs=inputs, near=0.7, simplify=False), tmp_path / name)
@@ -371,17 +371,17 @@ def test_siblings_of_a_copy_stand_where_its_original_does(tmp_path: Path) -> Non
     for name in "ab":
         write_jsonl(tmp_path / f"{name}.jsonl", [{"question": q, "answer": a} for s, q, a in rows if s == name])
     inputs = [Input(str(tmp_path / f"{name}.jsonl")) for name in "ab"]
-    splits: dict[float, dict[str, tuple[str, str]]] = {}
-    for near in (0.0, 0.7):
+    splits: dict[float | str, dict[str, tuple[str, str]]] = {}
+    for near in ("off", 0.7):
         run(CleanConfig(inputs=inputs, near=near, valid=0.3, test=0.2, simplify=False), tmp_path / str(near))
         splits[near] = {
             record["messages"][1]["content"]: (split, record["group"])
             for split in SPLITS
             for record in records(tmp_path / str(near), split)
         }
-    apart = [splits[0.0][answers[n]] == splits[0.0][others[2 * n + 1]] for n in range(150)]
+    apart = [splits["off"][answers[n]] == splits["off"][others[2 * n + 1]] for n in range(150)]
     assert not any(apart)  # without comparing they are strangers
-    assert sum(splits[0.0][answers[n]][0] != splits[0.0][others[2 * n + 1]][0] for n in range(150)) > 50
+    assert sum(splits["off"][answers[n]][0] != splits["off"][others[2 * n + 1]][0] for n in range(150)) > 50
     assert len(splits[0.7]) == 450
     for n, answer in enumerate(answers):
         assert splits[0.7][answer] == splits[0.7][others[2 * n]] == splits[0.7][others[2 * n + 1]]

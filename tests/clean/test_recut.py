@@ -96,13 +96,13 @@ CUTS: dict[str, Change] = {
     "several thresholds": {"min_han": 0.9, "max_digits": 0.1, "max_top_2gram": 0.2, "min_sentences": 0},
     "flags": {"tables": False, "translations": False},
     "near": {"near": 0.6},
-    "near copies stay": {"near": 0.0},
+    "near copies stay": {"near": "off"},
     "per question": {"max_per_question": 2, "max_per_answer": 1},
     "valid": {"valid": 0.4},
     "test": {"valid": 0.1, "test": 0.3},
     "nothing held out": {"valid": 0.0},
     "rules of one input": {"web": Rules(min_score=6)},
-    "rules of both inputs": {"web": Rules(near=0, min_score=0), "texts": Rules(near=0.5, max_chars=290)},
+    "rules of both inputs": {"web": Rules(near="off", min_score="off"), "texts": Rules(near=0.5, max_chars=290)},
     "who stops": {"max_bad_ratio": 0.5, "missing": "skip", "min_chars": 2},
 }
 
@@ -259,7 +259,7 @@ def test_measures_that_are_not_kept_are_made_again(tmp_path: Path, reads: list[s
 def test_damaged_measures_are_made_again(first: tuple[CleanConfig, Path], clean: Path, reads: list[str]) -> None:
     """As a full disk or a person leaves them."""
     before = content(clean)
-    for suffix in (".bands", ".arrow", ".parquet", ".json"):
+    for suffix in (".bands", ".arrow", ".measures", ".json"):
         path = next((clean / "features").glob(f"00000*{suffix}"))
         path.write_bytes(path.read_bytes()[:-40])
         assert run(first[0], clean)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from pipeline.clean.readers import card, readers
 from pipeline.clean.rules import ALL, RULES
 from pipeline.clean.stage import run
 from tests.clean.test_clean import adds_up, records, write_jsonl
+from utils.console import UserError
 from utils.stage import read_json
 
 Row = dict[str, Any]
@@ -154,6 +156,41 @@ def test_without_the_rule_all_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert report["dropped"] == report["rules"] == {}
 
 
+def test_a_score_may_be_negative(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "a.jsonl", starred(-3, -10, 2))
+    config = CleanConfig(inputs=[Input(str(tmp_path / "a.jsonl"), rules=Rules(min_chars=1))], min_score=-3)
+    assert cleaned(config, tmp_path / "clean")[1]["dropped"] == {"min_score": 1}
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"min_chars": -3}, "min_chars = -3; give 0 or more, or off"),
+        ({"max_chars": 0}, "max_chars = 0; give 1 or more, or off"),
+        ({"max_ads": -1}, "max_ads = -1; give 0 or more, or off"),
+        ({"max_per_answer": 0}, "max_per_answer = 0; give 1 or more, or off"),
+        ({"max_digits": 1.5}, "max_digits = 1.5; it is a share, between 0 and 1, or off"),
+        ({"near": 0}, "near = 0; give a similarity above 0, or off"),
+        (
+            {"min_chars": 9, "max_chars": 8},
+            "min_chars = 9 is more than max_chars = 8, which leaves nothing; change one",
+        ),
+    ],
+)
+def test_thresholds_that_mean_nothing(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(said)}$"):
+        Rules(**fields)
+
+
+def test_layers_that_contradict_each_other_are_told_before_anything_is_read(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "a.jsonl", starred(9))  # webtext's card wants fifteen characters
+    with pytest.raises(
+        UserError, match=r"clean.inputs: .*a.jsonl: .*webtext.* min_chars = 15 is more than max_chars = 10"
+    ):
+        run(CleanConfig(inputs=[Input(str(tmp_path / "a.jsonl"))], max_chars=10), tmp_path / "clean")
+    assert not (tmp_path / "clean.building").exists()
+
+
 @pytest.mark.parametrize("least", [-1e9, 0, 1e9])
 def test_min_score_hits_nobody_where_the_corpus_counts_none(tmp_path: Path, least: float) -> None:
     write_jsonl(tmp_path / "a.jsonl", texts("一", "二"))
@@ -230,7 +267,7 @@ LAYERS = st.builds(
     Rules,
     min_chars=st.none() | st.integers(0, 9),
     max_chars=st.none() | st.integers(10, 99),
-    near=st.none() | st.sampled_from([0.0, 0.8]),
+    near=st.none() | st.sampled_from(["off", 0.8]),
     tables=st.none() | st.booleans(),
     max_ads=st.none() | st.integers(0, 2),
 )
@@ -280,7 +317,7 @@ def test_input_over_recipe_over_card_over_the_usual(
 
 def test_the_usual_rules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     say_on_cards(monkeypatch)
-    assert Rules(min_chars=1, max_chars=100_000, near=0.0) == DEFAULT_RULES
+    assert Rules(min_chars=1, max_chars=100_000) == DEFAULT_RULES
     said = "".join(chr(0x4E00 + n % 9973) + chr(0x4E00 + n % 8191) for n in range(50_000))
     write_jsonl(tmp_path / "a.jsonl", texts("一", "", said, said + "多", said[1:] + "。"))
     kept, report = cleaned(CleanConfig(inputs=[Input(str(tmp_path / "a.jsonl"))]), tmp_path / "clean")
@@ -289,20 +326,20 @@ def test_the_usual_rules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert report["rules"]["min_chars"] == {"first": 0, "any": 1, "sole": 0}
 
 
-SWITCHES: dict[str, tuple[dict[str, Any], dict[str, Any], list[Row]]] = {
-    "near": ({"near": 0.5}, {"near": 0.0}, texts(HAN, HAN + "多")),
-    "max_per_question": ({"max_per_question": 1}, {"max_per_question": 0}, asked("问", "问？")),
-    "max_per_answer": (
-        {"max_per_answer": 1},
-        {"max_per_answer": 0},
-        [{"question": "一", "answer": "答"}, {"question": "二", "answer": "答"}],
-    ),
-    "min_chars": ({"min_chars": 2}, {"min_chars": 0}, texts("一二", "三")),
-    "min_han": ({"min_han": 0.5}, {"min_han": 0}, texts("一二", "abc")),
-    "min_score": ({"min_score": 5}, {"min_score": 0}, starred(9, 1)),
-    "min_sentences": ({"min_sentences": 1}, {"min_sentences": 0}, texts("一。", "二")),
-    "tables": ({"tables": False}, {"tables": True}, asked("一", "画一张表")),
-    "translations": ({"translations": False}, {"translations": True}, asked("一", "翻译成英文")),
+SWITCHES: dict[str, tuple[Any, Any, list[Row]]] = {
+    "near": (0.5, "off", texts(HAN, HAN + "多")),
+    "max_per_question": (1, "off", asked("问", "问？")),
+    "max_per_answer": (1, "off", [{"question": "一", "answer": "答"}, {"question": "二", "answer": "答"}]),
+    "min_chars": (2, "off", texts("一二", "三")),
+    "max_chars": (3, "off", texts("一二", "一二三四")),
+    "min_han": (0.5, "off", texts("一二", "abc")),
+    "max_digits": (0.1, "off", texts("一二", "123")),
+    "min_score": (5, "off", starred(9, -1)),
+    "max_ads": (0, "off", texts("一二", "点击关注")),
+    "max_vulgar": (0, "off", texts("一二", "煞笔")),
+    "min_sentences": (1, "off", texts("一。", "二")),
+    "tables": (False, True, asked("一", "画一张表")),
+    "translations": (False, True, asked("一", "翻译成英文")),
 }
 """What a card asks for, how an input says that it does not want that, and two rows of which the second would go."""
 
@@ -310,10 +347,11 @@ SWITCHES: dict[str, tuple[dict[str, Any], dict[str, Any], list[Row]]] = {
 @pytest.mark.parametrize("rule", SWITCHES)
 @pytest.mark.parametrize("where", ["card", "recipe"])
 def test_one_input_switches_a_rule_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rule: str, where: str) -> None:
-    on, off, rows = SWITCHES[rule]
+    asked_for, off, rows = SWITCHES[rule]
+    on = {rule: asked_for}
     say_on_cards(monkeypatch, **(on if where == "card" else {}))
     write_jsonl(tmp_path / "a.jsonl", rows)
-    for rules, kept in ((Rules(), {"a/a.jsonl/0"}), (Rules(**off), {"a/a.jsonl/0", "a/a.jsonl/1"})):
+    for rules, kept in ((Rules(), {"a/a.jsonl/0"}), (Rules(**{rule: off}), {"a/a.jsonl/0", "a/a.jsonl/1"})):
         one = Input(str(tmp_path / "a.jsonl"), rules=rules)
         config = CleanConfig(inputs=[one], **(on if where == "recipe" else {}))
         assert cleaned(config, tmp_path / "clean")[0] == kept
@@ -323,7 +361,7 @@ def test_a_switch_of_the_recipe_holds_over_a_card(tmp_path: Path, monkeypatch: p
     say_on_cards(monkeypatch, near=0.5)
     write_jsonl(tmp_path / "a.jsonl", SWITCHES["near"][2])
     assert len(cleaned(CleanConfig(inputs=[Input(str(tmp_path / "a.jsonl"))]), tmp_path / "clean")[0]) == 1
-    assert len(cleaned(CleanConfig(inputs=[Input(str(tmp_path / "a.jsonl"))], near=0.0), tmp_path / "clean")[0]) == 2
+    assert len(cleaned(CleanConfig(inputs=[Input(str(tmp_path / "a.jsonl"))], near="off"), tmp_path / "clean")[0]) == 2
 
 
 def test_the_cards_as_they_are(tmp_path: Path) -> None:
@@ -376,7 +414,7 @@ def test_the_first_ones_read_stay(
     for name, (start, end) in sizes.items():
         write_jsonl(tmp_path / f"{name}.jsonl", [{"question": q, "answer": a} for q, a in pairs[start:end]])
     inputs = [Input(str(tmp_path / f"{name}.jsonl")) for name in sizes]
-    kept, report = cleaned(CleanConfig(inputs=inputs, **{rule: limit}), tmp_path / "clean")
+    kept, report = cleaned(CleanConfig(inputs=inputs, **{rule: limit or "off"}), tmp_path / "clean")
     wanted = first_ones(pairs, [limit] * len(pairs), which)
     ids = [f"{name}/{name}.jsonl/{n}" for name, (start, end) in sizes.items() for n in range(end - start)]
     assert kept == {ids[number] for number in wanted}

@@ -3,9 +3,9 @@
     ads().count_T(Codes(["扫码关注公众号", "今天天气好"])) == [2, 0]
 
 A table in the cache says which hashed pairs of neighbouring code points may begin a phrase, larger ones whether four
-do (or as many as a short phrase has); there, hashes of as many code points as it has are compared, the longest first. That is faster than `re`, whose alternation tries a
-thousand phrases at every character of a text that holds one. Counts are those of a regular expression of all phrases,
-longest first: from the left, without overlaps. Case counts.
+do (or as many as a short phrase has); there, hashes of as many code points as it has are compared, the longest first.
+That is faster than `re`, whose alternation tries a thousand phrases at every character of a text that holds one.
+Counts are those of a regular expression of all phrases, longest first: from the left, without overlaps. Case counts.
 """
 
 from __future__ import annotations
