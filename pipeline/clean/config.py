@@ -58,6 +58,9 @@ class Rules:
     max_swaps: Share = None
     """More marks of machine paraphrase (synonym swaps) in 100 characters, and the record is dropped."""
 
+    tails: bool | None = None
+    """Keep records whose text or reply ends in a stock ending of the Chinese medical dialogues: half of them do."""
+
     tables: bool | None = None
     """Keep records that hold or ask for a table."""
 

@@ -20,7 +20,7 @@ from pipeline.clean.parts import KINDS, MEASURES
 from pipeline.clean.text import codes as c
 from pipeline.clean.text.codes import Codes, running
 from pipeline.clean.text.flags import tables_T, translations_T
-from pipeline.clean.text.phrases import ads, counts_T, vulgar
+from pipeline.clean.text.phrases import ads, candidates, tails, vulgar
 from pipeline.clean.text.shingles import Words, bands, mixed64, signatures, words_of
 from pipeline.clean.text.swaps import swap_phrases
 from utils.arrays import arrow
@@ -57,7 +57,7 @@ def measure(batch: Batch, seed: int, source: str, exams: Exams) -> Measured:
     asked = roles_F == USER
     required = (roles_F == TEXT) | (roles_F == ASSISTANT)
     grams = _top_grams(codes, per_record, chars_R)
-    ads_T, vulgar_T, swaps_T = counts_T(codes, (ads(), vulgar(), swap_phrases()))
+    for_ads, for_vulgar, for_swaps, for_tails = candidates(codes, (ads(), vulgar(), swap_phrases(), tails()))
 
     def count(kind: int) -> np.ndarray:
         return per_record.sum(codes.count_T((codes.kinds_N & np.uint16(kind)) != 0))
@@ -79,9 +79,10 @@ def measure(batch: Batch, seed: int, source: str, exams: Exams) -> Measured:
         "top_3gram": grams[1],
         "top_4gram": grams[2],
         "sentences": count(c.SENTENCE_END),
-        "ads": per_record.sum(ads_T),
-        "vulgar": per_record.sum(vulgar_T),
-        "swaps": per_record.sum(swaps_T) * 100 / chars_R,
+        "ads": per_record.sum(ads().count_T(codes, for_ads)),
+        "vulgar": per_record.sum(vulgar().count_T(codes, for_vulgar)),
+        "swaps": per_record.sum(swap_phrases().count_T(codes, for_swaps)) * 100 / chars_R,
+        "tail": per_record.any(tails().near_end_T(codes, for_tails) & required),
         "table": per_record.any(tables_T(codes, asked)),
         "translation": per_record.any(translations_T(codes, asked)),
         "leaked": per_record.any(exams.found_in(words_F)),

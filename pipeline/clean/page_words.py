@@ -96,7 +96,7 @@ REASONS: dict[str, Reason] = {
     "max_ads": Reason(
         CONTENT,
         ("Advertising", "广告套话"),
-        ("phrases of advertisements and stock endings", "广告用语和固定的结尾套话"),
+        ("phrases of advertisements, appeals to readers", "广告用语、求关注求转发"),
         ("{:.0f} phrases", "{:.0f} 处"),
     ),
     "max_vulgar": Reason(CONTENT, ("Vulgar", "低俗"), ("vulgar words", "低俗用词"), ("{:.0f} words", "{:.0f} 处")),
@@ -106,6 +106,7 @@ REASONS: dict[str, Reason] = {
         ("words swapped for synonyms by a machine", "词语被机器换成了近义词"),
         ("{:.2f} per 100 characters", "每百字 {:.2f} 处"),
     ),
+    "tails": Reason(CONTENT, ("Stock endings", "结尾套话"), ("ends in a stock paragraph", "结尾是固定的套话")),
     "tables": Reason(CONTENT, ("Tables", "表格"), ("holds a table, or asks for one", "含有表格，或要求列表格")),
     "translations": Reason(CONTENT, ("Translation", "翻译"), ("asks for a translation", "要求翻译")),
     "duplicate": Reason(

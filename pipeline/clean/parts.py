@@ -60,6 +60,7 @@ MEASURES = pa.schema(
         ("ads", pa.int32()),
         ("vulgar", pa.int32()),
         ("swaps", pa.float32()),  # a hundred characters
+        ("tail", pa.bool_()),  # a text or reply ends as a stock ending does
         ("table", pa.bool_()),
         ("translation", pa.bool_()),
         ("leaked", pa.bool_()),  # shares words with an exam

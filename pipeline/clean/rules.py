@@ -58,6 +58,7 @@ RULES = (
     Rule("max_ads", "ads", _above),
     Rule("max_vulgar", "vulgar", _above),
     Rule("max_swaps", "swaps", _above),
+    Rule("tails", "tail", _there),
     Rule("tables", "table", _there),
     Rule("translations", "translation", _there),
 )

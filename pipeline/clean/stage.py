@@ -43,7 +43,7 @@ PACKED_HOLDS = 4
 """Bytes of text in a byte of a packed file, about; in parquet three."""
 PACKAGES = ("pyarrow", "numpy", "xxhash", "orjson", "opencc", "zhconv-rs")
 FEATURES = "features"
-VERSION = {"version": 1}
+VERSION = {"version": 2}
 """An input like the files: counted up when records would come out mended or measured otherwise."""
 CUT_FIELDS = {*RULE_NAMES, "valid", "test", "max_bad_ratio", "missing"}
 """What can change without reading again."""

@@ -193,6 +193,7 @@ def top(found: Found, width: int) -> float:
 @cache
 def any_of(listed: str) -> re.Pattern[str]:
     known = {"ads": lambda: phrases.read_words(phrases.WORDS / "ads.txt"), "swaps": swaps.swaps}
+    known["tails"] = lambda: phrases.read_words(phrases.WORDS / "tails.txt")
     known["vulgar"] = lambda: phrases.read_words(phrases.WORDS / "vulgar.txt")
     return re.compile("|".join(re.escape(one) for one in sorted(known[listed](), key=len, reverse=True)))
 
@@ -248,6 +249,7 @@ def by_hand(found: Found) -> dict[str, Any]:
         "ads": count("ads", found),
         "vulgar": count("vulgar", found),
         "swaps": count("swaps", found) * 100 / max(chars, 1),
+        "tail": any(any_of("tails").search(text[-150:]) for text in required(found)),
         "table": matches(said(found), flags._RULE, flags._ROWS, flags._DRAWN)
         or matches(asked(found), flags._TABLE_ASKED),
         "translation": matches(asked(found), flags._TRANSLATION_ASKED),

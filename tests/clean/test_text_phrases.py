@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from pipeline.clean.text.codes import Codes
 from pipeline.clean.text.flags import tables_T, translations_T
-from pipeline.clean.text.phrases import WORDS, Phrases, ads, read_words, stock_tail, stock_tails_T, tails, vulgar
+from pipeline.clean.text.phrases import WORDS, Phrases, ads, read_words, tails, vulgar
 from tests.clean.real import DATA
 
 ALPHABET = "一丁a\n\ud800\U00014e00"
@@ -55,7 +55,7 @@ def test_a_phrase_is_found_where_the_blocks_of_hashing_meet(before: int) -> None
 def test_nothing_in_nothing() -> None:
     assert Phrases(["微信"]).count_T(Codes([])).tolist() == []
     assert Phrases([]).count_T(Codes(["微信", ""])).tolist() == [0, 0]
-    assert stock_tails_T(Codes([])).tolist() == []
+    assert tails().near_end_T(Codes([])).tolist() == []
 
 
 def test_a_phrase_of_one_character_is_refused() -> None:
@@ -123,9 +123,8 @@ def test_decent_words_that_hold_a_vulgar_one_are_not(text: str) -> None:
 
 def test_a_stock_ending_counts_only_at_the_end() -> None:
     ending = "乙肝患者的日常救治主要是服食药物，期望乙肝患者可以尽快康复！谢谢"
-    assert stock_tail("少喝酒。" + ending)
-    assert not stock_tail(ending + "少喝酒。" * 50)
-    assert not stock_tail("少喝酒，多休息。")
+    said = ["少喝酒。" + ending, ending + "少喝酒。" * 50, "少喝酒，多休息。", ending]
+    assert tails().near_end_T(Codes(said)).tolist() == [True, False, False, True]
 
 
 @pytest.mark.parametrize(
@@ -216,7 +215,7 @@ def test_decent_prose_is_left_alone() -> None:
     codes = modern()
     assert share(vulgar().count_T(codes)) < 0.0005
     assert share(ads().count_T(codes)) < 0.0001
-    assert share(stock_tails_T(codes)) == 0
+    assert share(tails().near_end_T(codes)) == 0
     assert share(tables_T(codes, np.ones(len(codes.texts), bool))) < 0.0001
 
 
@@ -224,10 +223,10 @@ def test_instructions_and_answers_are_left_alone() -> None:
     alpaca = Codes([r[part] for r in rows("alpaca_zh_demo.json") for part in ("instruction", "input", "output")])
     assert share(vulgar().count_T(alpaca)) == 0
     assert share(ads().count_T(alpaca)) < 0.001
-    assert share(stock_tails_T(alpaca)) == 0
+    assert share(tails().near_end_T(alpaca)) == 0
 
 
 def test_half_of_the_medical_answers_end_in_a_stock_ending() -> None:
     answers = [row["answer"] for row in rows("medical_neike_sample_gb18030.csv")]
-    assert 0.45 < share(stock_tails_T(Codes(answers))) < 0.6
-    assert {found.phrase for found in tails().found(Codes(answers))} == set(read_words(WORDS / "tails.txt"))
+    assert 0.45 < share(tails().near_end_T(Codes(answers))) < 0.6
+    assert {phrase for answer in answers for phrase in tails().hits(answer)} == set(read_words(WORDS / "tails.txt"))

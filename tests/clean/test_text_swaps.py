@@ -7,22 +7,22 @@ import pytest
 
 from pipeline.clean.text.codes import Codes
 from pipeline.clean.text.phrases import WORDS, read_words
-from pipeline.clean.text.swaps import explained, score_T, swaps, swaps_T
+from pipeline.clean.text.swaps import swap_phrases, swaps
 from tests.clean.test_text_phrases import modern, rows, share
 
 SWAPPED = "给孩子麻醉乙肝疫苗，以此来增强体质放慢康复速度"
 MEANT = "给孩子注射乙肝疫苗，以此来增强体质加快康复速度"
 
 
-def test_the_score_is_swaps_in_a_hundred_characters() -> None:
-    codes = Codes([SWAPPED, MEANT, "", SWAPPED * 2])
-    assert swaps_T(codes).tolist() == [2, 0, 0, 4]
-    assert score_T(codes).tolist() == pytest.approx([200 / 23, 0, 0, 200 / 23])
-    assert score_T(Codes([])).tolist() == []
+def swaps_T(codes: Codes) -> np.ndarray:
+    return swap_phrases().count_T(codes)
 
 
 def test_a_swap_says_which_words_were_exchanged() -> None:
-    assert explained(SWAPPED) == [("麻醉乙", "注射 → 麻醉"), ("质放慢", "加快 → 放慢")]
+    found = swap_phrases().hits(SWAPPED)
+    assert found == ["麻醉乙", "质放慢"]
+    assert [swaps()[phrase] for phrase in found] == ["注射 → 麻醉", "加快 → 放慢"]
+    assert swaps_T(Codes([SWAPPED, MEANT, "", SWAPPED * 2])).tolist() == [2, 0, 0, 4]
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_a_swap_says_which_words_were_exchanged() -> None:
     ],
 )
 def test_the_words_themselves_are_decent(text: str) -> None:
-    assert explained(text) == []
+    assert swap_phrases().hits(text) == []
 
 
 def test_the_list_is_whole() -> None:
@@ -51,7 +51,7 @@ def test_the_medical_corpus_is_swapped() -> None:
     records = [f"{r['title']}\n{r['ask']}\n{r['answer']}" for r in rows("medical_neike_sample_gb18030.csv")]
     codes = Codes(records)
     assert share(swaps_T(codes)) > 0.85
-    assert np.median(score_T(codes)) > 1
+    assert np.median(swaps_T(codes) * 100 / codes.lengths_T) > 1
 
 
 def test_prose_instructions_and_preferences_are_not() -> None:

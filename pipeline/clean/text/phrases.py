@@ -10,8 +10,7 @@ Counts are those of a regular expression of all phrases, longest first: from the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -26,15 +25,6 @@ _BEGIN_BITS = 20
 """and the bits of their hash: so many that few others share one, and few enough for the cache."""
 TAIL = 150
 """Characters from the end in which a stock ending has its phrase: the longest of them is 120, its heart in front."""
-
-
-@dataclass(frozen=True)
-class Found:
-    """A phrase at a place: the text's number in the batch, and the characters before it."""
-
-    text: int
-    start: int
-    phrase: str
 
 
 class Phrases:
@@ -61,12 +51,15 @@ class Phrases:
 
     def hits(self, text: str) -> list[str]:
         """The phrases of one text, in order."""
-        return [found.phrase for found in self.found(Codes([text]))]
+        _, starts, lengths = self._found(Codes([text]))
+        return [text[a : a + b] for a, b in zip(starts.tolist(), lengths.tolist(), strict=True)]
 
-    def found(self, codes: Codes) -> Iterator[Found]:
-        """Every phrase of every text, in order."""
-        for text, start, length in zip(*(column.tolist() for column in self._found(codes)), strict=True):
-            yield Found(text, start, codes.texts[text][start : start + length])
+    def near_end_T(self, codes: Codes, candidates: np.ndarray | None = None) -> np.ndarray:
+        """Which texts hold a phrase that begins among their last TAIL characters."""
+        texts, starts, _ = self._found(codes, candidates)
+        near_T = np.zeros(len(codes.texts), bool)
+        near_T[texts[starts >= codes.lengths_T[texts] - 1 - TAIL]] = True
+        return near_T
 
     def _found(self, codes: Codes, candidates: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Texts, starts and lengths of the phrases: from left to right the longest, none over another."""
@@ -96,13 +89,12 @@ class Phrases:
         return places[lengths > 0], lengths[lengths > 0]
 
 
-def counts_T(codes: Codes, lists: tuple[Phrases, ...]) -> list[np.ndarray]:
-    """How many phrases of each list each text holds: all lists in one look at the characters."""
-    table = _common_table(lists)
-    bits_N = table[codes.pairs_N]
+def candidates(codes: Codes, lists: tuple[Phrases, ...]) -> list[np.ndarray]:
+    """For each list the places where one of its phrases may begin: all lists in one look at the characters."""
+    bits_N = _common_table(lists)[codes.pairs_N]
     places = np.flatnonzero(bits_N != 0)
     bits = bits_N[places]
-    return [one.count_T(codes, places[bits & (1 << number) != 0]) for number, one in enumerate(lists)]
+    return [places[bits & (1 << number) != 0] for number in range(len(lists))]
 
 
 @cache
@@ -153,16 +145,3 @@ def vulgar() -> Phrases:
 def tails() -> Phrases:
     """The hearts of stock endings of medical answers."""
     return Phrases(read_words(WORDS / "tails.txt"))
-
-
-def stock_tails_T(codes: Codes) -> np.ndarray:
-    """Which texts end in a stock ending."""
-    ends_T = np.zeros(len(codes.texts), bool)
-    for found in tails().found(codes):
-        ends_T[found.text] |= found.start >= len(codes.texts[found.text]) - TAIL
-    return ends_T
-
-
-def stock_tail(text: str) -> bool:
-    """Does this text end in a stock ending?"""
-    return bool(stock_tails_T(Codes([text]))[0])

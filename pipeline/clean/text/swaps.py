@@ -1,6 +1,6 @@
 """How far a text was paraphrased by a machine that exchanges words for "synonyms".
 
-    score_T(Codes(["给孩子麻醉乙肝疫苗，以此来增强体质放慢康复速度"])) == [2 * 100 / 23]
+    swap_phrases().hits("给孩子麻醉乙肝疫苗，以此来增强体质放慢康复速度") == ["麻醉乙", "质放慢"]
 
 The Chinese medical dialogue corpus was, and not to its good: 注射 (inject) became 麻醉 (anaesthetise), 加快 (faster)
 放慢 (slower), 定期 (regularly) 不定期 (irregularly), 提示 (suggest) 提示音 (beep). The list is `words/swaps.txt`.
@@ -15,7 +15,7 @@ chosen by hand, narrowed wherever a decent reading came to mind (动用药 in �
 the even rows have them twice. Swaps that turned 减少 (less) into 增加 (more) and the like are mostly not found: the
 sentence stays good Chinese, and only says the contrary.
 
-Texts that show a swap (measured with question and answer as one text; `score` is what score_T says):
+Texts that show a swap (measured with question and answer as one text; `score`: swaps in 100 characters):
 
     medical sample, the odd rows      86.9 %   score >= 0.5: 76 %, >= 1: 58 %, median 1.25
     its answers alone                 82.0 %
@@ -27,16 +27,13 @@ Texts that show a swap (measured with question and answer as one text; `score` i
 Read by hand: 60 of 60 flagged odd rows and 91 of 91 flagged rows of chatlm_qa were swapped; so were 59 of 60 unflagged
 odd rows. So a flag is to be believed, and its absence in that corpus is not: it misses about one row in eight. (Before
 those 60 were read, and the list grew by what they showed, the odd rows had 85.5 %.) Of 49 rows of chatlm_qa that end
-like the corpus (`phrases.stock_tails_T`) 35 show a swap: other departments have words that this sample has not.
+like the corpus (`phrases.tails`) 35 show a swap: other departments have words that this sample has not.
 """
 
 from __future__ import annotations
 
 from functools import cache
 
-import numpy as np
-
-from pipeline.clean.text.codes import Codes
 from pipeline.clean.text.phrases import WORDS, Phrases, read_words
 
 
@@ -54,18 +51,3 @@ def swaps() -> dict[str, str]:
 def swap_phrases() -> Phrases:
     """What only a swap leaves behind, to be looked for."""
     return Phrases(swaps())
-
-
-def swaps_T(codes: Codes) -> np.ndarray:
-    """How many swaps each text shows."""
-    return swap_phrases().count_T(codes)
-
-
-def score_T(codes: Codes) -> np.ndarray:
-    """Swaps in 100 characters of each text."""
-    return swaps_T(codes) * 100 / np.maximum(codes.lengths_T - 1, 1)
-
-
-def explained(text: str) -> list[tuple[str, str]]:
-    """The swaps of one text in order, each with the words exchanged."""
-    return [(phrase, swaps()[phrase]) for phrase in swap_phrases().hits(text)]
