@@ -9,22 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
 from pipeline.clean.columns import plain
+from pipeline.clean.config import Input
 from pipeline.clean.files.encodings import open_text
-from pipeline.clean.files.places import is_url, matching
 from pipeline.clean.files.rows import rows
+from pipeline.clean.inputs import files_of
 from pipeline.clean.protocol import Sample, Unreadable
 from pipeline.clean.text.codes import HAN, Codes, among, kind_table, running
 from pipeline.clean.text.mend import mend
 from pipeline.clean.text.pii import PII
 from pipeline.clean.text.rules import rules_for
 from pipeline.clean.text.shingles import Words, mixed64, words_of
-from utils.console import UserError
+from utils.console import UserError, well_formed
 
 QUESTIONS = ("question", "问题", "题目", "prompt", "instruction", "query", "input", "ask", "problem", "text")
 EXAM_SHINGLE = 13
@@ -93,14 +93,16 @@ def run_hashes(points_M: np.ndarray, begin: np.ndarray, width: int) -> np.ndarra
 
 
 def exam_files(patterns: Sequence[str]) -> list[str]:
-    """The files that the recipe's exams name; a folder stands for all that is in it."""
+    """The files that the recipe's exams name, as its inputs are named."""
     found: list[str] = []
     for pattern in patterns:
-        folder = not is_url(pattern) and Path(pattern).is_dir()
-        files = matching(f"{pattern.rstrip('/')}/**/*.*" if folder else pattern)
-        if not files:
-            raise UserError(f"clean.decontaminate: {pattern}: nothing there; correct the path, or take it out")
-        found += files
+        try:
+            found += files_of(Input(pattern))
+        except FileNotFoundError:
+            told = f"clean.decontaminate: {well_formed(pattern)}: nothing there; correct the path, or take it out"
+            raise UserError(told) from None
+        except UserError as error:
+            raise UserError(str(error).replace("clean.inputs", "clean.decontaminate", 1)) from None
     return list(dict.fromkeys(found))
 
 

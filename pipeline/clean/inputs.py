@@ -56,6 +56,11 @@ class Raw:
     """Why this one of many files cannot be read."""
 
     @property
+    def is_readable(self) -> bool:
+        """Is anything in it to be read?"""
+        return bool(self.reader) and not self.problem
+
+    @property
     def card(self) -> Card:
         """What is known of its corpus."""
         return card(self.reader) if self.reader else Card(about="")

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from pipeline.clean.batch import Batch
 from pipeline.clean.exams import NO_EXAMS, Exams
+from pipeline.clean.files.rows import Cut
 from pipeline.clean.inputs import Raw
 from pipeline.clean.measure import measure
 from pipeline.clean.parts import Part, write_part
@@ -41,8 +42,7 @@ class Piece:
 
     number: int
     raw: Raw
-    start: int
-    end: int | None
+    cut: Cut
     buckets: int
     store: Store
     seed: int
@@ -119,7 +119,7 @@ def _items(piece: Piece) -> Iterator[Located]:
     if raw.problem:
         yield 0, Unreadable(raw.problem)
     elif raw.reader:  # an empty file has none
-        yield from items(raw.sample(piece.start, piece.end), raw.reader)
+        yield from items(raw.sample(piece.cut.start, piece.cut.end), raw.reader)
 
 
 @lru_cache(maxsize=1)

@@ -25,7 +25,7 @@ from pipeline.clean.engines import Map, engine
 from pipeline.clean.evidence import Evidence
 from pipeline.clean.exams import exam_files, read_exams
 from pipeline.clean.files.places import MEMBER, is_url
-from pipeline.clean.files.rows import cuts
+from pipeline.clean.files.rows import Cut, cuts
 from pipeline.clean.gather import gather, save_verdicts, shelves
 from pipeline.clean.inputs import Raw, expand, remote_fingerprint
 from pipeline.clean.protocol import Sample
@@ -40,7 +40,9 @@ PIECE_BYTES = 32_000_000
 BUCKET_BYTES = 32_000_000
 """About so much raw text becomes one shard."""
 PACKED_HOLDS = 4
-"""Bytes of text in a byte of a packed file, about; in parquet three."""
+"""Bytes of text in a byte of a packed file, about;"""
+PARQUET_HOLDS = 3
+"""and in one of parquet."""
 PACKAGES = ("pyarrow", "numpy", "xxhash", "orjson", "opencc", "zhconv-rs")
 FEATURES = "features"
 VERSION = {"version": 2}
@@ -129,24 +131,23 @@ def _store(config: CleanConfig, folder: Path) -> Store:
 
 def plan(config: CleanConfig, raws: Sequence[Raw], store: Store) -> list[Piece]:
     """Pieces of files, in the order of the inputs; how many buckets a source has follows from its size."""
+    samples = [raw.sample() for raw in raws]
     sizes: dict[str, int] = {}
-    for raw in raws:
-        sizes[raw.source] = sizes.get(raw.source, 0) + _unpacked_size(raw)
+    for raw, sample in zip(raws, samples, strict=True):
+        sizes[raw.source] = sizes.get(raw.source, 0) + raw.size * (_holds(sample) if raw.is_readable else 1)
     pieces: list[Piece] = []
-    for raw in raws:
+    for raw, sample in zip(raws, samples, strict=True):
         wanted = max(-(-sizes[raw.source] // BUCKET_BYTES), 1)
         buckets = 1 << (wanted - 1).bit_length()
         mask = config.pii == "mask" or (config.pii == "auto" and raw.profile == "web")
-        readable = raw.reader and not raw.problem
-        for start, end in cuts(raw.sample(), raw.size, PIECE_BYTES) if readable else [(0, None)]:
-            pieces.append(Piece(len(pieces), raw, start, end, buckets, store, config.seed, config.simplify, mask))
+        for cut in cuts(sample, raw.size, PIECE_BYTES) if raw.is_readable else [Cut(0, None, raw.size)]:
+            pieces.append(Piece(len(pieces), raw, cut, buckets, store, config.seed, config.simplify, mask))
     return pieces
 
 
-def _unpacked_size(raw: Raw) -> int:
-    sample = Sample(raw.name)
-    holds = 3 if raw.name.endswith(".parquet") else PACKED_HOLDS if raw.reader and sample.packing else 1
-    return raw.size * holds
+def _holds(sample: Sample) -> int:
+    """Bytes of text in a byte of the file, about."""
+    return PARQUET_HOLDS if sample.container == "parquet" else PACKED_HOLDS if sample.packing else 1
 
 
 def _save_exams(store: Store, files: Sequence[str]) -> str:
@@ -160,21 +161,16 @@ def _save_exams(store: Store, files: Sequence[str]) -> str:
 
 def _read(pieces: Sequence[Piece], store: Store, exams: Sequence[str], run_tasks: Map) -> None:
     """What no run before has read, the largest first: no worker is left with a long one at the end."""
-    todo = sorted((p for p in pieces if not store.exists(p.account)), key=lambda piece: -_piece_bytes(piece))
+    todo = sorted((p for p in pieces if not store.exists(p.account)), key=lambda piece: -piece.cut.bytes)
     if todo and exams:
         name = _save_exams(store, exams)
         todo = [dataclasses.replace(piece, exams=name) for piece in todo]
-    total = sum(map(_piece_bytes, todo)) // 1_000_000
+    total = sum(piece.cut.bytes for piece in todo) // 1_000_000
     with progress(tell("clean", "清洗"), total, "MB") as meter:
         done = 0
         for piece, _ in zip(todo, run_tasks(read_piece, todo), strict=True):
-            done += _piece_bytes(piece)
+            done += piece.cut.bytes
             meter.advance(done // 1_000_000 - meter.done)
-
-
-def _piece_bytes(piece: Piece) -> int:
-    is_bytes = piece.end is not None and not piece.raw.name.endswith(".parquet")
-    return piece.end - piece.start if is_bytes else max(piece.raw.size - piece.start, 0)  # type: ignore[operator]
 
 
 def _corpus(store: Store, pieces: Sequence[Piece], accounts: Sequence[Json]) -> Corpus:

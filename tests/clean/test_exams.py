@@ -98,6 +98,17 @@ def test_what_is_no_exam_is_named(tmp_path: Path) -> None:
         read_exams([str(write(tmp_path / "a.csv", "x,y\n1,2\n"))])
 
 
+def test_a_folder_of_exams_is_named_as_a_folder_of_corpora_is(tmp_path: Path) -> None:
+    folder = tmp_path / "exams [1]"
+    folder.mkdir()
+    for name in ("a.csv", "README.md", ".hidden.csv"):
+        write(folder / name, "question\n问\n")
+    assert exam_files([str(folder)]) == [(folder / "a.csv").as_posix()]
+    (folder / "a.csv").unlink()
+    with pytest.raises(UserError, match=r"^clean\.decontaminate: .*no file in this folder can be read"):
+        exam_files([str(folder)])
+
+
 def test_all_of_cmmlu_is_found_where_it_is_planted() -> None:
     folder = Path(__file__).parents[2] / "../shared/data/cmmlu"
     if not folder.is_dir():

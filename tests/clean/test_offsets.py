@@ -86,16 +86,19 @@ def test_cuts_of_json_lines(tmp_path_factory: pytest.TempPathFactory, size: int)
     sample = Sample(str(path))
     found = cuts(sample, path.stat().st_size, size)
     assert len(found) == -(-path.stat().st_size // size)
-    assert [one for start, end in found for one in located(path, "auto", start, end)] == located(path)
+    assert sum(cut.bytes for cut in found) == path.stat().st_size
+    assert [one for cut in found for one in located(path, "auto", cut.start, cut.end)] == located(path)
 
 
 def test_parts_of_parquet(tmp_path: Path) -> None:
     rows = [{"text": f"文{n}"} for n in range(95)]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet", row_group_size=10)
     sample = Sample(str(tmp_path / "a.parquet"))
-    found = cuts(sample, 0, 250)
+    size = (tmp_path / "a.parquet").stat().st_size
+    found = cuts(sample, size, 250)
     assert len(found) > 3
-    parts = [one for start, end in found for one in located(sample.name, "auto", start, end)]
+    assert size - len(found) <= sum(cut.bytes for cut in found) <= size
+    parts = [one for cut in found for one in located(sample.name, "auto", cut.start, cut.end)]
     assert parts == located(sample.name)
     assert [at for at, _ in parts] == list(range(95))
 
@@ -113,7 +116,7 @@ def test_what_cannot_be_cut_is_read_once(tmp_path: Path, name: str) -> None:
     reader = "plain_text" if name == "b.txt" else "auto"
     found = cuts(Sample(str(path)), path.stat().st_size, 100)
     assert (len(found) == 1) == (name != "b.txt")
-    assert [one for start, end in found for one in located(path, reader, start, end)] == located(path, reader)
+    assert [one for cut in found for one in located(path, reader, cut.start, cut.end)] == located(path, reader)
 
 
 def test_a_line_without_end(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Generator, Mapping
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -67,23 +68,37 @@ def first_rows(sample: Sample) -> list[Mapping[str, Any]]:
     return found
 
 
-def cuts(sample: Sample, size: int, largest: int) -> list[tuple[int, int | None]]:
-    """Where a large file may be cut so that its parts can be read apart: (start, end) of each."""
+@dataclass(frozen=True)
+class Cut:
+    """A part of a file that can be read apart."""
+
+    start: int
+    """Bytes of lines, row groups of parquet (`Sample.start`)."""
+    end: int | None
+    bytes: int
+    """On disk."""
+
+
+def cuts(sample: Sample, size: int, largest: int) -> list[Cut]:
+    """Where a large file may be cut so that its parts can be read apart."""
     if sample.container == "parquet":
-        return _groups(parquet_files.group_sizes(sample.name), largest)
+        return _groups(parquet_files.group_sizes(sample.name), size, largest)
     by_lines = sample.container == "json lines" and not sample.encoding.startswith(("utf-16", "utf-32"))
     if not by_lines or sample.packing or is_member(sample.name) or size <= largest or not sample.first:
-        return [(0, None)]
+        return [Cut(0, None, size)]
     starts = list(range(0, size, largest))
-    return [(start, end) for start, end in zip(starts, [*starts[1:], None], strict=True)]
+    ends = [*starts[1:], None]
+    return [Cut(start, end, (end or size) - start) for start, end in zip(starts, ends, strict=True)]
 
 
-def _groups(sizes: list[int], largest: int) -> list[tuple[int, int | None]]:
-    """Neighbouring row groups, together not much larger than `largest`."""
-    starts, held = [0], 0
-    for group, size in enumerate(sizes):
-        if held and held + size > largest:
+def _groups(sizes: list[int], size: int, largest: int) -> list[Cut]:
+    """Neighbouring row groups, together, unpacked, not much larger than `largest`; of a file of `size` bytes."""
+    starts, held = [0], [0]
+    for group, unpacked in enumerate(sizes):
+        if held[-1] and held[-1] + unpacked > largest:
             starts.append(group)
-            held = 0
-        held += size
-    return list(zip(starts, [*starts[1:], None], strict=True))
+            held.append(0)
+        held[-1] += unpacked
+    whole = max(sum(sizes), 1)
+    parts = zip(starts, [*starts[1:], None], held, strict=True)
+    return [Cut(start, end, size * unpacked // whole) for start, end, unpacked in parts]
