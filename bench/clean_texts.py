@@ -19,6 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
+from utils.hashing import GOLDEN, scrambled
+
 ORIGINAL, EXACT, NEAR, EXAM, JUNK = range(5)
 SHARES = {EXACT: 0.05, NEAR: 0.05, EXAM: 0.001, JUNK: 0.01}
 """Of all records; the rest is original."""
@@ -63,20 +65,13 @@ class Dice:
     def draw(self, use: str, positions_B: np.ndarray, width: int) -> np.ndarray:
         """[B, width] numbers of 64 bits."""
         key = np.uint64(xxhash.xxh3_64_intdigest(f"{self.name}/{use}".encode()))
-        state_B = _scrambled(key ^ _scrambled(positions_B.astype(np.uint64)))
-        steps = np.arange(1, width + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-        return _scrambled(state_B[:, None] + steps)
+        state_B = scrambled(key ^ scrambled(positions_B.astype(np.uint64)))
+        steps = np.arange(1, width + 1, dtype=np.uint64) * GOLDEN
+        return scrambled(state_B[:, None] + steps)
 
     def unit(self, use: str, positions_B: np.ndarray) -> np.ndarray:
         """One number in [0, 1) a position."""
         return (self.draw(use, positions_B, 1)[:, 0] >> np.uint64(11)) * 2.0**-53
-
-
-def _scrambled(values: np.ndarray) -> np.ndarray:
-    """The finalizer of splitmix64."""
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
 
 
 # ---- what there is to write with

@@ -89,28 +89,28 @@ def hash_file(path: Path) -> str:
     return digest.hexdigest()
 
 
-def fingerprint(path: Path | Json) -> Json:
+def fingerprint(source: Path | Json) -> Json:
     """What identifies an input: the content of a finished stage, or of a file; of what lies elsewhere, as given."""
-    if isinstance(path, dict):
-        return path
-    if path.is_dir():
-        return {"identity": identity(path)}
-    stat = path.stat()
-    return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "hash": hash_file(path)}
+    if isinstance(source, dict):
+        return source
+    if source.is_dir():
+        return {"identity": identity(source)}
+    stat = source.stat()
+    return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "hash": hash_file(source)}
 
 
-def unchanged(path: Path | Json, known: Json) -> bool:
+def unchanged(source: Path | Json, known: Json) -> bool:
     """Is this input what it was? By size and time first; its content is read only if those differ."""
-    if isinstance(path, dict):
-        return path == known
+    if isinstance(source, dict):
+        return source == known
     if "identity" in known:
-        return manifest(path) is not None and identity(path) == known["identity"]
-    if not path.is_file():
+        return manifest(source) is not None and identity(source) == known["identity"]
+    if not source.is_file():
         return False
-    stat = path.stat()
+    stat = source.stat()
     if stat.st_size != known["size"]:
         return False
-    return stat.st_mtime_ns == known["mtime_ns"] or hash_file(path) == known["hash"]
+    return stat.st_mtime_ns == known["mtime_ns"] or hash_file(source) == known["hash"]
 
 
 def manifest(folder: Path) -> Json | None:

@@ -98,9 +98,7 @@ def worker_count(wanted: int) -> int:
     """A config's `workers`: 0 takes one a core that this process may use."""
     if wanted > 0:
         return wanted
-    return (
-        len(os.sched_getaffinity(0)) if os.name == "posix" and hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _begin() -> None:

@@ -29,7 +29,8 @@ from pipeline.clean.rules import (
     bit,
     hits,
 )
-from pipeline.clean.text.shingles import BANDS, mixed64
+from pipeline.clean.text.shingles import BANDS
+from utils.hashing import mixed64
 from utils.records import SPLITS
 
 ROWS_AT_ONCE = 8_000_000

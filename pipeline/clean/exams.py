@@ -23,8 +23,9 @@ from pipeline.clean.text.codes import HAN, Codes, among, kind_table, running
 from pipeline.clean.text.mend import mend
 from pipeline.clean.text.pii import PII
 from pipeline.clean.text.rules import rules_for
-from pipeline.clean.text.shingles import Words, mixed64, words_of
+from pipeline.clean.text.shingles import Words, words_of
 from utils.console import UserError, well_formed
+from utils.hashing import GOLDEN, mixed64
 
 QUESTIONS = ("question", "问题", "题目", "prompt", "instruction", "query", "input", "ask", "problem", "text")
 EXAM_SHINGLE = 13
@@ -88,7 +89,7 @@ def run_hashes(points_M: np.ndarray, begin: np.ndarray, width: int) -> np.ndarra
     hashes = np.zeros(len(begin), np.uint64)
     with np.errstate(over="ignore"):
         for step in range(width):
-            hashes = hashes * np.uint64(0x9E3779B97F4A7C15) + points_M[begin + step]
+            hashes = hashes * GOLDEN + points_M[begin + step]
     return mixed64(hashes)
 
 

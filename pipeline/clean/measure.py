@@ -21,9 +21,10 @@ from pipeline.clean.text import codes as c
 from pipeline.clean.text.codes import Codes, running
 from pipeline.clean.text.flags import tables_T, translations_T
 from pipeline.clean.text.phrases import ads, candidates, tails, vulgar
-from pipeline.clean.text.shingles import Words, bands, mixed64, signatures, words_of
+from pipeline.clean.text.shingles import Words, bands, signatures, words_of
 from pipeline.clean.text.swaps import swap_phrases
 from utils.arrays import arrow
+from utils.hashing import mixed64
 
 GRAMS = (2, 3, 4)
 LEAST_FOR_GRAMS = 50

@@ -12,6 +12,7 @@ import numpy as np
 import xxhash
 
 from utils.console import UserError
+from utils.hashing import GOLDEN, scrambled
 from utils.recipe import nearest
 
 ROUNDS = 6
@@ -42,24 +43,17 @@ def _feistel(values_N: np.ndarray, bits: int, key: str) -> np.ndarray:
     for turn in range(ROUNDS):
         number = np.uint64(xxhash.xxh3_64_intdigest(f"{key}/{turn}".encode()))
         if turn % 2:
-            high_N = high_N ^ (_scrambled(low_N ^ number) & high_mask)
+            high_N = high_N ^ (scrambled(low_N ^ number) & high_mask)
         else:
-            low_N = low_N ^ (_scrambled(high_N ^ number) & low_mask)
+            low_N = low_N ^ (scrambled(high_N ^ number) & low_mask)
     return (high_N << low_bits) | low_N
-
-
-def _scrambled(values_N: np.ndarray) -> np.ndarray:
-    """The finalizer of splitmix64."""
-    values_N = (values_N ^ (values_N >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values_N = (values_N ^ (values_N >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values_N ^ (values_N >> np.uint64(31))
 
 
 def uniform(count: int, key: str) -> np.ndarray:
     """So many numbers in [0, 1) for a key: splitmix64, the same on any machine and with any numpy."""
     start = np.uint64(xxhash.xxh3_64_intdigest(key.encode()))
-    steps_N = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    return (_scrambled(start + steps_N) >> np.uint64(11)) * 2.0**-53
+    steps_N = np.arange(1, count + 1, dtype=np.uint64) * GOLDEN
+    return (scrambled(start + steps_N) >> np.uint64(11)) * 2.0**-53
 
 
 def weights(sizes: Mapping[str, int], mix: Mapping[str, float], where: str) -> dict[str, int]:

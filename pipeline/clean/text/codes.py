@@ -8,7 +8,6 @@ answers over the texts T: `any_T`, `count_T`. Most questions are about the few p
 
 from __future__ import annotations
 
-import sys
 import unicodedata
 from collections.abc import Sequence
 from functools import cache, cached_property
@@ -251,6 +250,3 @@ def _traditional_points() -> list[int]:
     from pipeline.clean.text.script import never_simplified
 
     return [ord(c) for c in never_simplified(all_han())]
-
-
-assert sys.maxunicode >= LIMIT

@@ -6,7 +6,7 @@ five characters in a row (three in texts of under 40). A *signature* is a sample
 one hash cuts the shingles into bins, the smallest of each bin is kept (one permutation hashing), and bins that stay
 empty are filled by throwing the shingles again with another hash, so that short records fill theirs too. BANDS
 hashes of ROWS bins each then find candidates: two records of similarity s share a band with probability
-1 - (1 - s^ROWS)^BANDS, half at s = 0.69, 0.99 at 0.82 (ideal hashing). Candidates are verified (`near/verify.py`).
+1 - (1 - s^ROWS)^BANDS, half at s = 0.69, 0.99 at 0.82 (ideal hashing). Candidates are verified (`duplicates/near.py`).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 import xxhash
 
 from pipeline.clean.text.codes import WORD, Codes
+from utils.hashing import mixed64
 
 BANDS, ROWS = 16, 7
 BINS = 112
@@ -29,7 +30,6 @@ _FEW_EMPTY = BINS // 8
 """Empty bins that are filled from others of the record: throwing again would cost more than it tells."""
 _EMPTY = np.uint32(0xFFFFFFFF)
 _BASE32 = np.uint32(0x9E3779B1)
-_BASE64 = np.uint64(0x9E3779B97F4A7C15)
 _TOUR = np.stack([np.random.Generator(np.random.PCG64(bin_)).permutation(BINS) for bin_ in range(BINS)])
 """For each bin the order in which the others are asked."""
 
@@ -84,17 +84,6 @@ def mixed32(values: np.ndarray, salt: int = 0) -> np.ndarray:
     h ^= h >> np.uint32(13)
     h *= np.uint32(0xC2B2AE35)
     h ^= h >> np.uint32(16)
-    return h
-
-
-def mixed64(values: np.ndarray) -> np.ndarray:
-    """Each 64-bit number's hash (splitmix64)."""
-    h = values + _BASE64
-    h ^= h >> np.uint64(30)
-    h *= np.uint64(0xBF58476D1CE4E5B9)
-    h ^= h >> np.uint64(27)
-    h *= np.uint64(0x94D049BB133111EB)
-    h ^= h >> np.uint64(31)
     return h
 
 
