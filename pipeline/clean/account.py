@@ -110,7 +110,7 @@ def closing_line(report: Json, output: Any) -> str:
             )
         )
     splits = ", ".join(f"{split} {report['splits'][split]:,}" for split in SPLITS if report["splits"][split])
-    left = f"; {tell('left out', '未留')}: {', '.join(lost)}" if lost else ""
+    left = tell(f"; left out: {', '.join(lost)}", f"；未留：{'，'.join(lost)}") if lost else ""
     return tell(
         f"clean: {report['kept']:,} of {report['read']:,} records kept ({splits}){left} -> {output}",
         f"清洗：读入 {report['read']:,} 条，保留 {report['kept']:,} 条（{splits}）{left} -> {output}",

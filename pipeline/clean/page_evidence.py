@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from pipeline.clean.page_words import counted, measured, mend_words, reason, said
-from pipeline.clean.text.ledger import COUNTS
+from pipeline.clean.text.ledger import COUNTS, Ledger, Loss
 from pipeline.clean.text.repair import REPAIRS
 from pipeline.clean.text.rule import Rule
 from pipeline.clean.text.rules import PROFILES, rules_for
@@ -21,9 +21,6 @@ CONTEXT = 24
 OPEN_CLUSTERS = 6
 """Groups shown at once; the others are folded."""
 
-Loss = tuple[str, str, int]
-"""A mending rule, what it lost, and in how many texts."""
-
 
 # ---------------------------------------------------------------- mended
 
@@ -36,7 +33,8 @@ def mended(report: Json) -> Section | None:
         return None
     listed = _list([_mended_samples(name, entry) for name, entry in entries.items()])
     touched = [name for name, entry in entries.items() if any(count in entry for count in COUNTS)]
-    blocks = [listed, _verdict(list(_losses(entries))), *([_ledger(entries, touched)] if touched else [])]
+    losses = Ledger.from_json(notes).harm(known_mends().values())
+    blocks = [listed, _verdict(losses), *([_ledger(entries, touched)] if touched else [])]
     note = tell(
         "How many texts each rule changed, and some of them. The table counts, in the texts that a rule changed, what "
         "a careless one would break: decimals, addresses and words should not get fewer, lone brackets not more.",
@@ -49,19 +47,6 @@ def known_mends() -> dict[str, Rule]:
     """Every mending rule there is, by name, in the order of the fullest profile."""
     repairs = tuple(REPAIRS)
     return {rule.name: rule for profile in PROFILES for rule in rules_for(profile, repairs=repairs)}
-
-
-def _losses(entries: dict[str, Json]) -> Iterator[Loss]:
-    """What should not have been lost."""
-    for name, entry in entries.items():
-        for count in COUNTS:
-            if count in entry and entry[count][2] and not _is_meant(name, count):
-                yield name, count, entry[count][2]
-
-
-def _is_meant(rule: str, count: str) -> bool:
-    known = known_mends()
-    return rule in known and count in known[rule].harms
 
 
 def _verdict(losses: Sequence[Loss]) -> Html:
@@ -96,7 +81,7 @@ def _before_after(rule: str, count: str, row: Sequence[int] | None) -> Html:
     figures = f"{before:,}" if before == after else f"{before:,} → {after:,}"
     if not worse:
         return Html(f'{figures} <span class="yes">✓</span>')
-    if _is_meant(rule, count):
+    if count in known_mends()[rule].harms:
         return Html(f"{figures} <small>{tell('as meant', '本意如此')}</small>")
     return Html(f'{figures} <span class="no">✗</span><small>{tell(f"{worse:,} texts", f"{worse:,} 篇")}</small>')
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipeline.clean.config import CleanConfig, Input
 from pipeline.clean.page import page_of
 from pipeline.clean.page_evidence import known_mends
 from pipeline.clean.page_words import COUNTED, MENDS, REASONS, amount, measured, share
 from pipeline.clean.rules import ALL
+from pipeline.clean.stage import run
 from pipeline.clean.text.ledger import COUNTS
 from tests.utils.test_page import EVIL, Balance
+from utils.stage import read_json
 
 Report = dict[str, Any]
 HITS = {"first": 3, "any": 5, "sole": 2}
@@ -36,7 +41,8 @@ def source(rules: tuple[str, ...] = ALL, name: str = "web") -> Report:
         "dropped": dict.fromkeys(rules, 3),
         "splits": {"train": 980, "valid": 20, "test": 0},
         "rules": {rule: dict(HITS) for rule in rules},
-        "files": [{"file": f"data/{name}.jsonl", "reader": "json_text", "read": 1001}],
+        "files": [{"file": f"data/{name}.jsonl", "reader": "text", "read": 1001}],
+        "thresholds": {"min_chars": 1},
     }
 
 
@@ -83,6 +89,26 @@ def read(text: str) -> Balance:
     assert all(link.startswith("#") for link in page.links), page.links
     assert not re.search(r"@import|url\(", text)
     return page
+
+
+def test_a_run_reports_what_these_reports_do(tmp_path: Path) -> None:
+    long = "".join(chr(0x4E00 + 7 * n) for n in range(200))
+    said = [long, f"{long}了", "短", "零\u200b宽，12.5 米。"]
+    (tmp_path / "web.jsonl").write_text("".join(json.dumps({"text": one}) + "\n" for one in said) + "{\n")
+    config = CleanConfig(inputs=[Input(str(tmp_path / "web.jsonl"))], near=0.6, min_chars=2, max_bad_ratio=0.5)
+    run(config, tmp_path / "clean")
+    real, made = read_json(tmp_path / "clean/report.json"), report_of({"web": source()})
+    assert real.keys() == made.keys()
+    assert real["sources"]["web"].keys() == made["sources"]["web"].keys()
+    assert real["sources"]["web"]["files"][0].keys() == made["sources"]["web"]["files"][0].keys()
+    for name in ("clusters", "quarantine"):
+        assert real[name][0].keys() == made[name][0].keys()
+    for name in ("mended", "samples", "rules"):
+        assert set(real[name]) <= {*MENDS, *REASONS}
+    assert real["samples"]["min_chars"][0].keys() == made["samples"]["min_chars"][0].keys()
+    assert real["histograms"].keys() == made["histograms"].keys()
+    assert page_of(real) == (tmp_path / "clean/report.html").read_text(encoding="utf-8")
+    read(page_of(real))
 
 
 def test_every_rule_and_source_is_on_the_page(language: str) -> None:

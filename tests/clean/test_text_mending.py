@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.clean.text.codes import Codes
-from pipeline.clean.text.mend import in_sequence, mend
+from pipeline.clean.text.mend import ROUNDS, mend
 from pipeline.clean.text.notes import Notes
 from pipeline.clean.text.repair import REPAIRS
 from pipeline.clean.text.rule import Rule
@@ -83,6 +83,17 @@ def test_a_gate_misses_no_two_pieces(rule: Rule) -> None:
 @given(batch=batches)
 def test_a_gate_never_misses_a_text(rule: Rule, batch: list[str]) -> None:
     assert missed(rule, batch) == []
+
+
+def in_sequence(text: str, rules: tuple[Rule, ...]) -> str:
+    """What `mend` does, without gates and batches: plain enough to believe."""
+    for _ in range(ROUNDS):
+        before = text
+        for rule in rules:
+            text = rule.apply(text)
+        if text == before:
+            break
+    return text
 
 
 @pytest.mark.parametrize("rules", SETS, ids=[*PROFILES, "bare prose"])

@@ -21,6 +21,8 @@ from pipeline.clean.text.rule import Rule
 from utils.stage import Json
 
 COUNTS = ("decimals", "urls", "words", "letters", "unmatched")
+Loss = tuple[str, str, int]
+"""A rule, which of the counts it made worse, and in how many texts."""
 
 
 @dataclass(frozen=True)
@@ -126,13 +128,13 @@ class Ledger:
         for theirs, ours in ((entry.before, mine.before), (entry.after, mine.after), (entry.worse, mine.worse)):
             ours[:] = [a + b for a, b in zip(ours, theirs, strict=True)]
 
-    def harm(self, rules: Iterable[Rule]) -> list[str]:
-        """What rules made worse although they may not: `width: decimals` and the like."""
-        found = []
+    def harm(self, rules: Iterable[Rule]) -> list[Loss]:
+        """What rules made worse although they may not."""
+        losses = []
         for rule in rules:
             worse = self.entries.get(rule.name, Entry()).worse
-            found += [f"{rule.name}: {c}" for c, n in zip(COUNTS, worse, strict=True) if n and c not in rule.harms]
-        return found
+            losses += [(rule.name, c, n) for c, n in zip(COUNTS, worse, strict=True) if n and c not in rule.harms]
+        return losses
 
     def to_json(self) -> Json:
         """By rule: the texts changed, and of each count that is not zero [before, after, texts made worse]."""

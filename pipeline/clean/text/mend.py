@@ -2,8 +2,8 @@
 
     mend(texts, rules_for("web")) -> the texts, mended
 
-The same as `in_sequence` for each text, but at the speed of the gates: which rules a text is due is a set of bits,
-looked up for the whole batch at once, and again only for the texts that a rule changed.
+The same as all rules over each text, again until it stays as it is, but at the speed of the gates: which rules a text
+is due is a set of bits, looked up for the whole batch at once, and again only for the texts that a rule changed.
 """
 
 from __future__ import annotations
@@ -58,14 +58,3 @@ def _due(codes: Codes, rules: Sequence[Rule]) -> np.ndarray:
     for number, rule in enumerate(rules):
         due_T |= rule.gate(codes).astype(np.uint32) << np.uint32(number)
     return due_T
-
-
-def in_sequence(text: str, rules: Sequence[Rule]) -> str:
-    """What `mend` does, without gates and batches: slow, and plain enough to believe."""
-    for _ in range(ROUNDS):
-        before = text
-        for rule in rules:
-            text = rule.apply(text)
-        if text == before:
-            break
-    return text
