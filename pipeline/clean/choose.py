@@ -80,7 +80,7 @@ def choose(corpus: Corpus, rules: Sequence[Rules], sources: Sequence[str], confi
         if limits.any():
             save(corpus.store, ALIVE, alive)
             save(corpus.store, "work/limits.npy", limits)
-            for gone in run(beyond, [Cap(part, column, "work/limits.npy") for part in ranges]):
+            for gone in run(beyond, [Cap(one, column, "work/limits.npy") for one in ranges]):
                 bits[gone] |= bit(rule)
                 alive[gone] = False
     survival = _near(corpus, rules, alive, ranges, run)
@@ -126,7 +126,7 @@ def _near(corpus: Corpus, rules: Sequence[Rules], alive: np.ndarray, ranges: Seq
 def _pairs(corpus: Corpus, ranges: Sequence[Range], run: Map) -> tuple[np.ndarray, np.ndarray]:
     """All candidates, each once; merged band by band, so that their number and not the bands' sum is held."""
     known = np.zeros(0, np.uint64)
-    tasks = [near.Band(part, band) for band in range(BANDS) for part in ranges]
+    tasks = [near.Band(one, band) for band in range(BANDS) for one in ranges]
     rows = np.uint64(max(corpus.rows, 1))
     for earlier, later in run(near.candidates, tasks):
         known = np.union1d(known, earlier.astype(np.uint64) * rows + later.astype(np.uint64))
@@ -173,7 +173,7 @@ def _extracts(corpus: Corpus, wanted: np.ndarray) -> Iterator[near.Extract]:
 # ---------------------------------------------------------------- splits
 
 
-def places(group: np.ndarray, seed: int) -> np.ndarray:
+def points_of(group: np.ndarray, seed: int) -> np.ndarray:
     """For each group a point between 0 and 1 that depends on it and the seed alone."""
     salt = mixed64(np.array([(seed + 1) & 0xFFFFFFFFFFFFFFFF], np.uint64))
     return mixed64(group ^ salt) / 2.0**64
@@ -181,7 +181,7 @@ def places(group: np.ndarray, seed: int) -> np.ndarray:
 
 def _splits(group: np.ndarray, kept: np.ndarray, source: np.ndarray, config: CleanConfig) -> np.ndarray:
     """Each kept row's split, by its group; a source of which nothing would train gives its last group to train."""
-    point = places(group, config.seed)
+    point = points_of(group, config.seed)
     split = np.where(point < config.test, 2, np.where(point < config.test + config.valid, 1, 0)).astype(np.int8)
     split[~kept] = OUT
     rescued = []

@@ -24,7 +24,7 @@ from pipeline.clean.files.places import (
     unpacked_name,
 )
 from pipeline.clean.protocol import Card, Sample
-from pipeline.clean.readers import card, check, choose, readers
+from pipeline.clean.readers import card, check, reader_of, readers
 from utils.console import UserError, tell, warn, well_formed
 
 READABLE = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet", ".txt", ".text", ".conv", ".xml")
@@ -215,7 +215,7 @@ def _looked_into(file: _Named, label: str) -> Raw:
         size = 0 if is_hub(file.name) else size_of(file.name)
         if not problem and not is_empty(sample):
             encoding = sample.encoding
-            reader = choose(sample, file.input.reader)
+            reader = reader_of(sample, file.input.reader)
     except UserError as error:
         if file.is_alone:
             raise

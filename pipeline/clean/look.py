@@ -13,7 +13,7 @@ from pipeline.clean.config import Input
 from pipeline.clean.files.places import is_hub, size_of
 from pipeline.clean.inputs import files_of, is_empty
 from pipeline.clean.protocol import Found, Item, Message, Sample, Unreadable
-from pipeline.clean.readers import SURELY, card, choose, items, scores
+from pipeline.clean.readers import SURELY, card, items, reader_of, scores
 from utils.console import UserError, tell, well_formed
 
 WIDTH = 100
@@ -81,7 +81,7 @@ def _look(name: str) -> Look:
         if is_empty(sample):
             return Look(name, "empty", sample.packing, "", size, {}, "", (), (), "", "")
         known = scores(sample)
-        reader = choose(sample, "auto")
+        reader = reader_of(sample, "auto")
     except UserError as error:
         problem = str(error).removeprefix(f"{well_formed(name)}: ")
     try:

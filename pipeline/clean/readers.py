@@ -42,7 +42,7 @@ def scores(sample: Sample) -> dict[str, int]:
     return {n: SURELY if card(n).names(sample.name) else sure for n, sure in found.items() if sure}
 
 
-def choose(sample: Sample, wanted: str) -> str:
+def reader_of(sample: Sample, wanted: str) -> str:
     """The reader asked for, or with `auto` the one that knows the file best; the mend if there is none."""
     check(sample.name, wanted)
     if wanted != "auto":

@@ -1,6 +1,6 @@
 """Which clean records are not kept: thresholds over measured columns, asked in order, the first that hits is counted.
 
-A rule that looks at one record is an entry of RULES; those that need to see all records (`duplicates/`) come
+A rule that looks at one record is a threshold in RULES; those that need to see all records (`duplicates/`) come
 behind them. A record's hits are bits, the rule's place in ALL being the bit.
 """
 
@@ -17,7 +17,7 @@ from utils.arrays import numpy_of
 
 
 @dataclass(frozen=True)
-class Rule:
+class Threshold:
     """A field of `config.Rules`, the measured column it looks at, and when it hits."""
 
     name: str
@@ -44,23 +44,23 @@ PER_QUESTION, PER_ANSWER = "max_per_question", "max_per_answer"
 NEAR = "near_duplicate"
 
 RULES = (
-    Rule("min_chars", "shortest", _below),
-    Rule("max_chars", "chars", _above),
-    Rule("min_score", "score", _below),
-    Rule("min_han", "han", _below),
-    Rule("max_digits", "digits", _above),
-    Rule("max_symbols", "symbols", _above),
-    Rule("max_repeated_lines", "repeated_lines", _above),
-    Rule("max_top_2gram", "top_2gram", _above),
-    Rule("max_top_3gram", "top_3gram", _above),
-    Rule("max_top_4gram", "top_4gram", _above),
-    Rule("min_sentences", "sentences", _below),
-    Rule("max_ads", "ads", _above),
-    Rule("max_vulgar", "vulgar", _above),
-    Rule("max_swaps", "swaps", _above),
-    Rule("tails", "tail", _there),
-    Rule("tables", "table", _there),
-    Rule("translations", "translation", _there),
+    Threshold("min_chars", "shortest", _below),
+    Threshold("max_chars", "chars", _above),
+    Threshold("min_score", "score", _below),
+    Threshold("min_han", "han", _below),
+    Threshold("max_digits", "digits", _above),
+    Threshold("max_symbols", "symbols", _above),
+    Threshold("max_repeated_lines", "repeated_lines", _above),
+    Threshold("max_top_2gram", "top_2gram", _above),
+    Threshold("max_top_3gram", "top_3gram", _above),
+    Threshold("max_top_4gram", "top_4gram", _above),
+    Threshold("min_sentences", "sentences", _below),
+    Threshold("max_ads", "ads", _above),
+    Threshold("max_vulgar", "vulgar", _above),
+    Threshold("max_swaps", "swaps", _above),
+    Threshold("tails", "tail", _there),
+    Threshold("tables", "table", _there),
+    Threshold("translations", "translation", _there),
 )
 """A record without the column's value (a score, where the corpus counts none) is never hit."""
 

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.clean.protocol import Found, Item, Located, Sample, Unreadable
-from pipeline.clean.readers import choose, items, readers
+from pipeline.clean.readers import items, reader_of, readers
 
 ENCODINGS = ["utf-8", "utf-8-sig", "gb18030", "utf-16", "utf-32"]
 
 
 def located(path: Path | str, reader: str = "auto", start: int = 0, end: int | None = None) -> list[Located]:
     sample = Sample(str(path), start, end)
-    return list(items(sample, choose(sample, reader)))
+    return list(items(sample, reader_of(sample, reader)))
 
 
 def read(path: Path | str, reader: str = "auto") -> list[Item]:
@@ -22,7 +22,7 @@ def read(path: Path | str, reader: str = "auto") -> list[Item]:
 
 
 def chosen(path: Path | str) -> str:
-    return choose(Sample(str(path)), "auto")
+    return reader_of(Sample(str(path)), "auto")
 
 
 def item_of(reader: str, row: Any) -> Any:

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.clean.choose import OUT, _splits, places
+from pipeline.clean.choose import OUT, _splits, points_of
 from pipeline.clean.config import CleanConfig, Input
 from pipeline.clean.inputs import expand
 from pipeline.clean.read import read_piece
@@ -206,13 +206,13 @@ def test_train_is_never_empty(tmp_path: Path, seed: int) -> None:
 def test_only_a_source_without_train_is_rescued() -> None:
     config = CleanConfig(valid=0.5)
     groups = np.arange(200, dtype=np.uint64)
-    held = groups[places(groups, config.seed) < 0.5]
+    held = groups[points_of(groups, config.seed) < 0.5]
     kept = np.ones(len(held), bool)
     kept[0] = False
     splits = _splits(held, kept, np.zeros(len(held), np.int32), config)
     assert splits[0] == OUT
     assert sorted(splits[1:].tolist()) == [0] + [1] * (len(held) - 2)
-    trained = groups[places(groups, config.seed) >= 0.5][:1]
+    trained = groups[points_of(groups, config.seed) >= 0.5][:1]
     both = _splits(np.append(held, trained), np.ones(len(held) + 1, bool), np.zeros(len(held) + 1, np.int32), config)
     assert both.tolist() == [1] * len(held) + [0]
 

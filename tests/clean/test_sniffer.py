@@ -11,7 +11,7 @@ from pipeline.clean.config import Input
 from pipeline.clean.files.encodings import detect_encoding, encoding_of
 from pipeline.clean.inputs import expand
 from pipeline.clean.protocol import Sample
-from pipeline.clean.readers import choose
+from pipeline.clean.readers import reader_of
 from tests.clean.raw_files import chosen, dump, read, write
 from utils.console import UserError
 
@@ -76,7 +76,7 @@ def test_a_reader_can_be_named(tmp_path: Path) -> None:
     path = write(tmp_path / "notes.md", "# 标题\n\n一段")
     assert len(read(path, "plain_text")) == 2
     with pytest.raises(UserError, match=r"unknown reader alpacca; did you mean alpaca\?"):
-        choose(Sample(str(path)), "alpacca")
+        reader_of(Sample(str(path)), "alpacca")
 
 
 # ---------------------------------------------------------------- one file, several readers

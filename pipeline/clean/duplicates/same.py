@@ -57,11 +57,11 @@ class Cap:
     limits: str
 
 
-def duplicates(part: Range) -> tuple[np.ndarray, np.ndarray]:
+def duplicates(hashes: Range) -> tuple[np.ndarray, np.ndarray]:
     """Rows that say what an earlier record says, and for each the row of the first that says it."""
-    rows, a = part.repeated(measure_of(part.corpus, "hash_a"))
-    b = part.corpus.values("hash_b", rows)
-    order = np.lexsort((part.corpus.positions(rows), b, a))
+    rows, a = hashes.repeated(measure_of(hashes.corpus, "hash_a"))
+    b = hashes.corpus.values("hash_b", rows)
+    order = np.lexsort((hashes.corpus.positions(rows), b, a))
     rows, a, b = rows[order], a[order], b[order]
     again = repeats(a) & repeats(b)
     return rows[again], rows[first_of_run(again)][again]

@@ -28,10 +28,10 @@ _SPACE = b"\xef\xbb\xbf \t\r\n"
 _NEXT_RECORD = re.compile(r"\}\s*,\s*(?=\{)")
 _DECODER = json.JSONDecoder()
 
-Located = tuple[int, Any]
+Placed = tuple[int, Any]
 
 
-def objects(sample: Sample) -> Iterator[Located]:
+def objects(sample: Sample) -> Iterator[Placed]:
     """The values of a JSON list, or of JSON lines, in order, each with the byte at which it begins."""
     if sample.container == "json list":
         with open_binary(sample.name) as file:
@@ -105,7 +105,7 @@ def _is_utf8_all_the_same(line: bytes) -> bool:
         return False
 
 
-def _of_list(file: BinaryIO, encoding: str) -> Iterator[Located]:
+def _of_list(file: BinaryIO, encoding: str) -> Iterator[Placed]:
     window = _Window(file, encoding)
     window.skip("\ufeff \t\r\n")
     window.at += 1  # the bracket that opens the list

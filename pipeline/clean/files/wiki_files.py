@@ -34,7 +34,7 @@ class Article:
     text: str
 
 
-Located = tuple[int, Article | Unreadable]
+Placed = tuple[int, Article | Unreadable]
 
 
 def shape_of(sample: Sample) -> str:
@@ -52,7 +52,7 @@ def shape_of(sample: Sample) -> str:
     return "titles" if len(titled) > 1 and all(titled) else ""
 
 
-def articles(sample: Sample) -> Iterator[Located]:
+def articles(sample: Sample) -> Iterator[Placed]:
     """Every article, and where it begins."""
     shape = shape_of(sample)
     if shape == "dump":
@@ -65,7 +65,7 @@ def articles(sample: Sample) -> Iterator[Located]:
         yield from _of_titles(sample)
 
 
-def _of_dump(sample: Sample) -> Iterator[Located]:
+def _of_dump(sample: Sample) -> Iterator[Placed]:
     with open_binary(sample.name) as file:
         events = ElementTree.iterparse(file, events=("start", "end"))
         _, root = next(events)
@@ -78,7 +78,7 @@ def _of_dump(sample: Sample) -> Iterator[Located]:
                 root.clear()
 
 
-def _of_docs(sample: Sample) -> Iterator[Located]:
+def _of_docs(sample: Sample) -> Iterator[Placed]:
     begins, title, held = -1, "", list[str]()
     for at, line in lines(sample):
         if head := _DOC.match(line.lstrip("\ufeff")):
@@ -92,7 +92,7 @@ def _of_docs(sample: Sample) -> Iterator[Located]:
         yield begins, Unreadable("a <doc> that is not closed: the file is cut short", excerpt(title))
 
 
-def _of_titles(sample: Sample) -> Iterator[Located]:
+def _of_titles(sample: Sample) -> Iterator[Placed]:
     for blank, block in groupby(lines(sample), key=lambda one: not one[1].strip("\ufeff \t\n")):
         if not blank:
             (at, head), *below = block
@@ -102,7 +102,7 @@ def _of_titles(sample: Sample) -> Iterator[Located]:
                 yield at, Unreadable("no title with a colon above the text", excerpt(head))
 
 
-def _of_rows(sample: Sample) -> Iterator[Located]:
+def _of_rows(sample: Sample) -> Iterator[Placed]:
     for at, row in rows(sample):
         try:
             found = row if isinstance(row, Unreadable) else _article(text(row, "title"), [text(row, "text")])
