@@ -1,8 +1,8 @@
 """How fast the clean stage is, beside the loop that everyone writes; how much memory it takes; what it finds.
 
-    python -m bench.clean [--data ../shared/data] [--megabytes 400] [--big 0] [--folder DIR]
+    python -m bench.clean [--megabytes 400] [--big 0] [--folder DIR]
 
-A corpus is made by seeded recombination of real text (`clean_corpus.py`), with planted copies, near copies and exam
+A corpus is made by seeded recombination of real text (`real_text.py`, `clean_corpus.py`), with planted copies, near copies and exam
 questions. In one run: the loop (`clean_loop.py`, one process), the stage with one worker and with two, its first step
 alone (read, mend, measure, write), and the stage once more with other rules. `--big 5000` adds a corpus of 5 GB.
 MB are bytes on disk of the raw files; memory is the proportional set (PSS) of the whole process tree, at its peak.
@@ -27,6 +27,7 @@ from pathlib import Path
 import yaml
 
 from bench import clean_corpus, clean_loop, clean_truth
+from bench.real_text import DATA
 from utils.records import SPLITS, read_records, record_shards
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -136,7 +137,7 @@ def contents(clean: Path) -> dict[str, str]:
 def main() -> None:
     """Everything, printed as it comes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=ROOT / "../shared/data")
+    parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--megabytes", type=int, default=400)
     parser.add_argument("--big", type=int, default=0)
     parser.add_argument("--repeats", type=int, default=3)

@@ -1,6 +1,6 @@
-"""Raw corpora of any size for `bench/clean.py`, recombined from the real text in ../shared/data; planted copies told.
+"""Raw corpora of any size for `bench/clean.py`, recombined from the real text (`real_text.py`); planted copies told.
 
-    python -m bench.clean_corpus FOLDER [--megabytes 100] [--seed 0] [--data ../shared/data]
+    python -m bench.clean_corpus FOLDER [--megabytes 100] [--seed 0] [--data FOLDER]
 
 Six sources, each a folder of several files in the shape its publisher gave it. A record is a pure function of the
 seed, its source and its position there: sentences drawn one by one, so that two records share words only where one
@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 
 from bench.clean_texts import Block, Row, Shelf, Source, Texts
 from bench.clean_truth import Planted
+from bench.real_text import DATA
 
 # ---- how each source writes it
 
@@ -222,7 +223,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--megabytes", type=float, default=100)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--data", type=Path, default=DATA)
     given = parser.parse_args()
     print(make(given.folder, given.megabytes, given.seed, given.data))
 

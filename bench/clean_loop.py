@@ -1,6 +1,6 @@
 """The loop that everyone writes to clean a corpus, written well: what `bench/clean.py` compares with.
 
-    python -m bench.clean_loop FOLDER --cmmlu ../shared/data/cmmlu --output OUT [--tuned]   (a folder of clean_corpus)
+    python -m bench.clean_loop FOLDER --output OUT [--tuned]   (a folder of clean_corpus)
 
 One process, one record at a time: json, csv or pyarrow; precompiled `re`; OpenCC; a set of hashes for exact copies;
 datasketch for near ones; a shuffle in memory; parquet. Steps that a glance at the text makes needless are skipped,
@@ -35,6 +35,7 @@ import xxhash
 from datasketch import MinHash, MinHashLSH
 
 from bench.clean_truth import corpus_files
+from bench.real_text import DATA
 from utils.records import Record, write_records
 
 Row = dict[str, Any]
@@ -348,7 +349,7 @@ def main() -> None:
     """Read the command line, and say how fast it was."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--cmmlu", type=Path, default=Path("../shared/data/cmmlu"))
+    parser.add_argument("--cmmlu", type=Path, default=DATA / "cmmlu")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--tuned", action="store_true")
     given = parser.parse_args()

@@ -78,7 +78,7 @@ class Dice:
 
 
 class Shelf:
-    """The real text in ../shared/data, cut into sentences; each part is read when first asked for."""
+    """The real text, cut into sentences; each part is read when first asked for."""
 
     def __init__(self, data: Path):
         self.data = data

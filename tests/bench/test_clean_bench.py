@@ -32,7 +32,7 @@ def sentences(count: int, seed: int) -> list[str]:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the files of ../shared/data that the corpus is made of."""
+    """A folder with files like those that the corpus is made of."""
     folder = tmp_path_factory.mktemp("data")
     lines = sentences(12_000, 0)
     pq.write_table(pa.table({"classical": lines[:6000], "modern": lines[6000:]}), folder / "classics_bitext.parquet")

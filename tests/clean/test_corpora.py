@@ -19,6 +19,7 @@ from pipeline.clean.readers import is_of_rows, readers
 from pipeline.clean.titles import question
 from pipeline.clean.wikitext import plain
 from tests.clean.raw_files import bad, chosen, dump, item_of, located, pairs, read, texts, write
+from tests.clean.real import real
 
 ROWS: dict[str, list[dict[str, Any]]] = {
     "alpaca": [{"instruction": "译", "input": "hello", "output": "你好", "history": [["问", "答"]], "system": "译者"}],
@@ -576,8 +577,6 @@ def test_beginning_of_an_article() -> None:
 
 # ---------------------------------------------------------------- real files
 
-SHARED = Path(__file__).parents[3] / "shared" / "data"
-
 
 @pytest.mark.parametrize(
     ("name", "reader", "count"),
@@ -596,9 +595,7 @@ SHARED = Path(__file__).parents[3] / "shared" / "data"
     ],
 )
 def test_real_files(name: str, reader: str, count: int) -> None:
-    path = SHARED / name
-    if not path.exists():
-        pytest.skip(f"{path} is not here")
+    path = real(name)
     assert chosen(path) == reader
     items = read(path)
     assert (len(items), bad(items)) == (count, [])

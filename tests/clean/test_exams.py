@@ -15,6 +15,7 @@ from pipeline.clean.text.mend import mend
 from pipeline.clean.text.rules import rules_for
 from pipeline.clean.text.shingles import words_of
 from tests.clean.raw_files import write
+from tests.clean.real import real
 from utils.console import UserError
 
 LONG = "下列哪一项不属于细胞膜的主要生理功能？"
@@ -110,9 +111,7 @@ def test_a_folder_of_exams_is_named_as_a_folder_of_corpora_is(tmp_path: Path) ->
 
 
 def test_all_of_cmmlu_is_found_where_it_is_planted() -> None:
-    folder = Path(__file__).parents[2] / "../shared/data/cmmlu"
-    if not folder.is_dir():
-        pytest.skip("../shared/data/cmmlu is not there")
+    folder = real("cmmlu")
     exams = read_exams(exam_files([str(folder)]))
     questions = []
     for path in sorted(folder.rglob("*.csv")):

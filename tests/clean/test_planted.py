@@ -18,7 +18,7 @@ import pytest
 
 from pipeline.clean.config import CleanConfig, Input, Rules
 from pipeline.clean.stage import run
-from tests.clean.real import DATA
+from tests.clean.real import real
 from tests.clean.test_clean import adds_up, content, records, write_jsonl
 from tests.clean.test_duplicates import jaccard, said
 from utils.records import SPLITS
@@ -36,7 +36,7 @@ def classic_lines() -> list[list[str]]:
     """The modern lines of the first chapters, chapter by chapter; enough for a few million characters."""
     chapters: list[list[str]] = []
     before = None
-    file = pq.ParquetFile(DATA / CLASSICS)
+    file = pq.ParquetFile(real(CLASSICS))
     for batch in file.iter_batches(65536, columns=["book", "chapter", "modern"]):
         for row in batch.to_pylist():
             if (row["book"], row["chapter"]) != before:
@@ -50,8 +50,6 @@ def classic_lines() -> list[list[str]]:
 
 def classics(rng: random.Random, count: int, low: int, high: int) -> list[str]:
     """Documents of the classics in modern Chinese: lines in their order, until the length is reached."""
-    if not (DATA / CLASSICS).exists():
-        pytest.skip(f"../shared/data/{CLASSICS} is not here")
     found: list[str] = []
     for chapter in classic_lines():
         held, wanted = "", length(rng, low, high)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pipeline.clean.text.codes import Codes
 from pipeline.clean.text.flags import tables_T, translations_T
 from pipeline.clean.text.phrases import WORDS, Phrases, ads, read_words, tails, vulgar
-from tests.clean.real import DATA
+from tests.clean.real import real
 
 ALPHABET = "一丁a\n\ud800\U00014e00"
 """Few characters, so that phrases meet; 一 (4E00) and 14E00 share their lower 16 bits; one is half a character."""
@@ -189,10 +189,8 @@ def test_what_asks_for_no_translation(text: str) -> None:
 
 
 def rows(name: str) -> list[dict[str, str]]:
-    """A file of ../shared/data as rows; skipped with its name where it is not there."""
-    path = DATA / name
-    if not path.exists():
-        pytest.skip(f"../shared/data/{name} is not here")
+    """A file of real text as rows."""
+    path = real(name)
     if name.endswith(".parquet"):
         return pq.read_table(path).to_pylist()
     if name.endswith(".csv"):
@@ -202,9 +200,7 @@ def rows(name: str) -> list[dict[str, str]]:
 
 def modern() -> Codes:
     """The lines of the modern half of the classics."""
-    if not (DATA / "classics_bitext.parquet").exists():
-        pytest.skip("../shared/data/classics_bitext.parquet is not here")
-    return Codes(pq.read_table(DATA / "classics_bitext.parquet", columns=["modern"])["modern"].to_pylist())
+    return Codes(pq.read_table(real("classics_bitext.parquet"), columns=["modern"])["modern"].to_pylist())
 
 
 def share(mask_T: np.ndarray) -> float:
