@@ -3,8 +3,9 @@
     python -m bench.clean [--megabytes 400] [--big 0] [--folder DIR]
 
 A corpus is made by seeded recombination of real text (`real_text.py`, `clean_corpus.py`), with planted copies, near
-copies and exam questions. In one run: the loop (`clean_loop.py`, one process), the stage with one worker and with two, its first step
-alone (read, mend, measure, write), and the stage once more with other rules. `--big 5000` adds a corpus of 5 GB.
+copies and exam questions. In one run: the loop (`clean_loop.py`, one process), the stage with one worker and with two,
+its first step alone (read, mend, measure, write), and the stage once more with other rules. `--big 5000` adds a corpus
+of 5 GB.
 MB are bytes on disk of the raw files; memory is the proportional set (PSS) of the whole process tree, at its peak.
 """
 
