@@ -33,6 +33,7 @@ EXAM_SHINGLE = 13
 STEP = 6
 """A run holds eight characters that begin at a multiple of this: only those places are looked at first."""
 _BITS = 26
+"""Of the table's hashes: 8 MB, in which CMMLU's beginnings fill one bit in 250."""
 FOREIGN_RUN = 40
 """Characters in a row that a text and an exam must share where no Han character is among them: a dozen words."""
 

@@ -15,12 +15,12 @@ while the rest goes on, or a list of `Found` if a row holds several records.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property, wraps
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from pipeline.clean.config import Profile, Rules
 from pipeline.clean.files.encodings import detect_encoding
@@ -89,16 +89,30 @@ class Card:
         return any(fnmatchcase(base, unpacked_name(file).lower()) for file in self.files)
 
 
-class Reader(Protocol):
-    """A module in corpora/. It has `item` or `read`."""
+ItemOf = Callable[[Mapping[str, Any]], Item | list[Found]]
+
+
+@runtime_checkable
+class RowReader(Protocol):
+    """A module in corpora/ that makes records of rows, whatever these are written in."""
+
+    CARD: Card
+    item: ItemOf
+
+    def sniff(self, sample: Sample) -> int:
+        """Is this file one of mine?"""
+
+
+class FileReader(Protocol):
+    """A module in corpora/ that reads its files by itself, each as a whole."""
 
     CARD: Card
 
     def sniff(self, sample: Sample) -> int:
         """Is this file one of mine?"""
 
-
-ItemOf = Callable[[Mapping[str, Any]], Item | list[Found]]
+    def read(self, sample: Sample) -> Iterator[Located]:
+        """What stands in it."""
 
 
 def careful(make: Callable[[Mapping[str, Any]], Found | list[Found]]) -> ItemOf:

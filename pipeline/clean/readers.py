@@ -6,13 +6,13 @@ from collections.abc import Generator, Iterator
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 from xml.etree.ElementTree import ParseError
 
 from pipeline.clean.columns import is_exam, understood
 from pipeline.clean.files.places import CORRUPT
 from pipeline.clean.files.rows import rows
-from pipeline.clean.protocol import Card, ItemOf, Located, Reader, Sample, Unreadable
+from pipeline.clean.protocol import Card, FileReader, ItemOf, Located, RowReader, Sample, Unreadable
 from pipeline.clean.turns import LISTS
 from utils.console import UserError, well_formed
 from utils.recipe import nearest
@@ -22,10 +22,13 @@ SURELY = 2
 
 
 @cache
-def readers() -> dict[str, Reader]:
+def readers() -> dict[str, RowReader | FileReader]:
     """Every module of corpora/ by its name."""
     files = sorted((Path(__file__).parent / "corpora").glob("[!_]*.py"))
-    return {file.stem: cast("Reader", import_module(f"pipeline.clean.corpora.{file.stem}")) for file in files}
+    return {
+        file.stem: cast("RowReader | FileReader", import_module(f"pipeline.clean.corpora.{file.stem}"))
+        for file in files
+    }
 
 
 def card(name: str) -> Card:
@@ -105,17 +108,17 @@ def describe(sample: Sample) -> str:
 
 def is_of_rows(name: str) -> bool:
     """Does this reader take rows, so that parts of a file can be read apart?"""
-    return hasattr(readers()[name], "item")
+    return isinstance(readers()[name], RowReader)
 
 
 def items(sample: Sample, name: str) -> Generator[Located, None, None]:
     """What a reader finds in the sample's part of a file; damage on the way is its last, unreadable item."""
-    reader: Any = readers()[name]
-    if not is_of_rows(name) and sample.start:
+    reader = readers()[name]
+    if not isinstance(reader, RowReader) and sample.start:
         return  # such a reader reads a file as a whole, for its first part
     at = -1
     try:
-        for at, one in _of_rows(sample, reader.item) if is_of_rows(name) else reader.read(sample):
+        for at, one in _of_rows(sample, reader.item) if isinstance(reader, RowReader) else reader.read(sample):
             yield at, one
     except (FileNotFoundError, PermissionError):
         raise

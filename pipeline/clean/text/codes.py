@@ -167,6 +167,11 @@ class Spots:
         return np.add.reduceat(mask_S, self.starts_T, dtype=np.int32)
 
 
+def one_of(points: np.ndarray, characters: str) -> np.ndarray:
+    """Which code points are one of these characters."""
+    return np.isin(points, [ord(c) for c in characters])
+
+
 def among(values: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Which values are among the sorted known ones."""
     if not len(known):

@@ -9,7 +9,7 @@ import re
 
 import numpy as np
 
-from pipeline.clean.text.codes import HAN, MARK, Codes, is_han
+from pipeline.clean.text.codes import HAN, MARK, Codes, is_han, one_of
 from pipeline.clean.text.rule import Rule, Substitution
 
 _WIDE_ONCE = "！？，。、；：～"
@@ -52,10 +52,10 @@ def _could_repeat(codes: Codes) -> np.ndarray:
     twice = (spots.points_S[1:] == spots.points_S[:-1]) & (np.diff(spots.places_S) == 1) & spots.of(MARK)[1:]
     runs = np.flatnonzero(twice)
     points = spots.points_S[runs]
-    wide = np.isin(points, [ord(c) for c in _WIDE_ONCE])
-    thrice = np.isin(points, [ord(c) for c in _WIDE_TWICE])
+    wide = one_of(points, _WIDE_ONCE)
+    thrice = one_of(points, _WIDE_TWICE)
     thrice[thrice] = spots.points_behind(runs[thrice], 2) == points[thrice]
-    ascii_marks = np.isin(points, [ord(c) for c in _ASCII_ONCE + "."]) & spots.before(HAN | MARK)[runs]
+    ascii_marks = one_of(points, _ASCII_ONCE + ".") & spots.before(HAN | MARK)[runs]
     return spots.any_at_T(runs[wide | thrice | ascii_marks])
 
 

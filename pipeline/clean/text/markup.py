@@ -14,7 +14,7 @@ from html.entities import html5
 
 import numpy as np
 
-from pipeline.clean.text.codes import LATIN, MARKUP, Codes
+from pipeline.clean.text.codes import LATIN, MARKUP, Codes, one_of
 from pipeline.clean.text.rule import Rule, Substitution
 
 _BREAKING = "br|hr|p|div|ul|ol|dl|table|h[1-6]|blockquote|center|pre|section"
@@ -91,7 +91,7 @@ def _could_change(codes: Codes) -> np.ndarray:
     spots = codes.spots
     begins = np.flatnonzero(spots.of(MARKUP))
     points_behind = spots.points_behind(begins, 1)
-    tells = spots.after(LATIN)[begins] | np.isin(points_behind, [ord(c) for c in "/!#"])
+    tells = spots.after(LATIN)[begins] | one_of(points_behind, "/!#")
     return spots.any_at_T(begins[tells])
 
 

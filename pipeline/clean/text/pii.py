@@ -14,11 +14,16 @@ from datetime import date
 
 import numpy as np
 
-from pipeline.clean.text.codes import CONTACT, DIGIT, HAN, LATIN, MARK, Codes
+from pipeline.clean.text.codes import CONTACT, DIGIT, HAN, LATIN, MARK, Codes, one_of
 from pipeline.clean.text.rule import Rule, Substitution
 
 _ALONE = r"(?<![0-9A-Za-z_])(?<![0-9][.-])"
 """Before a number of its own: no letter or digit, also none with a dot or a hyphen between."""
+
+_FEWEST, _WIDEST = 10, 18
+"""Every number that is masked without a word before it has ten digits that stand among fewer than 18 characters,"""
+_SHORTEST_QQ = 5
+"""and a QQ number five in a row."""
 
 _ENDED = r"(?![0-9A-Za-z_])(?![.-][0-9])"
 _NO_AMOUNT = r"(?!\s*(?:元|万|亿|美元|美金|欧元|日元|人次|股|吨))"
@@ -143,7 +148,7 @@ def _could_change(codes: Codes) -> np.ndarray:
     at = (spots.points_S == ord("@")) & spots.before(LATIN | DIGIT | MARK) & spots.after(LATIN | DIGIT | MARK)
     digits = np.flatnonzero(spots.of(DIGIT))
     places = spots.places_S[digits]
-    long = digits[:-9][places[9:] - places[:-9] < 18]
+    long = digits[: 1 - _FEWEST][places[_FEWEST - 1 :] - places[: 1 - _FEWEST] < _WIDEST]
     return spots.any_T(at) | spots.any_at_T(long) | _could_name(codes, digits)
 
 
@@ -153,19 +158,16 @@ def _could_name(codes: Codes, digits: np.ndarray) -> np.ndarray:
     cues = np.flatnonzero(spots.of(CONTACT))
     first, second, third = (spots.points_behind(cues, steps) for steps in range(3))
     chat = (first == ord("微")) & (second == ord("信"))
-    chat |= _among(first, "Vv") & _among(second, "Xx")
-    chat |= _among(first, "Ww") & (second == ord("e")) & _among(third, "Cci")
+    chat |= one_of(first, "Vv") & one_of(second, "Xx")
+    chat |= one_of(first, "Ww") & (second == ord("e")) & one_of(third, "Cci")
     number = (first == ord("扣")) & (second == ord("扣"))
-    number |= _among(first, "Qq") & (_among(second, "Qq群") | spots.before(HAN)[cues])
+    number |= one_of(first, "Qq") & (one_of(second, "Qq群") | spots.before(HAN)[cues])
     named_T = spots.any_at_T(cues[number])
     if named_T.any():
         places = spots.places_S[digits]
-        named_T &= spots.any_at_T(digits[:-4][places[4:] - places[:-4] == 4])
+        rest = _SHORTEST_QQ - 1
+        named_T &= spots.any_at_T(digits[:-rest][places[rest:] - places[:-rest] == rest])
     return spots.any_at_T(cues[chat]) | named_T
-
-
-def _among(points: np.ndarray, characters: str) -> np.ndarray:
-    return np.isin(points, [ord(c) for c in characters])
 
 
 PII = Rule("pii", masked, _could_change, frozenset({"words", "letters", "urls", "decimals"}), secret=True)

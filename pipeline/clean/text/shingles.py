@@ -26,6 +26,7 @@ SHORT = 40
 """Words' characters below which shingles are of three."""
 LONG_SHINGLE, SHORT_SHINGLE = 5, 3
 _ROUNDS = 12
+"""Times that shingles are thrown at most: three of them, thrown twelve times, fill a quarter of the bins."""
 _FEW_EMPTY = BINS // 8
 """Empty bins that are filled from others of the record: throwing again would cost more than it tells."""
 _EMPTY = np.uint32(0xFFFFFFFF)

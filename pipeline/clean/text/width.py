@@ -12,7 +12,7 @@ import re
 
 import numpy as np
 
-from pipeline.clean.text.codes import HAN, LINE, MARK, SPACE, Codes, is_han
+from pipeline.clean.text.codes import HAN, LINE, MARK, SPACE, Codes, is_han, one_of
 from pipeline.clean.text.rule import HAN as HAN_CLASS
 from pipeline.clean.text.rule import Rule, Substitution
 
@@ -109,16 +109,12 @@ def _could_change(codes: Codes) -> np.ndarray:
     points = spots.points_S[half]
     behind_wide = np.take(codes.points_N, spots.places_S[half] - 1, mode="wrap") >= _FIRST_WIDE
     between = behind_wide & spots.before(HAN | MARK)[half] & spots.after(HAN | MARK | LINE | SPACE)[half]
-    marks = between & np.isin(points, _points(",!?:;"))
+    marks = between & one_of(points, ",!?:;")
     openings = (points == ord("(")) & spots.before(HAN | MARK | SPACE | LINE)[half]
-    uneven_T = spots.any_at_T(half[np.isin(points, _points("()"))])
+    uneven_T = spots.any_at_T(half[one_of(points, "()")])
     if uneven_T.any():
-        uneven_T &= spots.any_T(np.isin(spots.points_S, _points("（）")))
+        uneven_T &= spots.any_T(one_of(spots.points_S, "（）"))
     return codes.has(HAN) & (spots.any_at_T(half[marks | openings]) | uneven_T)
-
-
-def _points(characters: str) -> list[int]:
-    return [ord(c) for c in characters]
 
 
 WIDTH = Rule("width", widened, _could_change)
