@@ -46,6 +46,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if not self.workspace.strip():
             raise ValueError("workspace is empty; name a folder")
+        if "://" in self.workspace:
+            raise ValueError(f"workspace = {self.workspace}; it is a folder of this machine (clean.store may be a URL)")
 
     def folder(self, stage: str) -> Path:
         """Where a stage leaves its output."""

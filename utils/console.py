@@ -133,10 +133,12 @@ def _exit_code(main: Callable[[], None]) -> int:
         return 141
     except Exception as error:
         if disk_is_full(error):
-            where = getattr(error, "filename", None) or "the workspace's disk"
-            return _fail(f"disk full while writing {where}; free some space and run again")
+            name = getattr(error, "filename", None)
+            return _fail(f"disk full{f' while writing {name}' if name else ''}; free some space and run again")
         if isinstance(error, PermissionError):
             return _fail(f"{error.filename}: permission denied; allow it to this user, or name another path")
+        if isinstance(error, OSError) and error.filename and error.strerror:
+            return _fail(f"{error.filename}: {error.strerror.lower()}; mend that, or name another path")
         raise
     return 0
 

@@ -12,6 +12,7 @@ import ast
 import dataclasses
 import difflib
 import inspect
+import math
 import textwrap
 import types
 import typing
@@ -74,9 +75,20 @@ def _read_text(path: Path) -> str:
         raise UserError(f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8") from None
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML as it is meant: of a name that stands twice the first would be lost without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+        for i, name in enumerate(names):
+            if name in names[:i]:
+                raise yaml.MarkedYAMLError(problem=f"{name} stands there twice", problem_mark=node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def _read_yaml(text: str) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(text)
+        values = yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}: " if mark else ""
@@ -246,7 +258,8 @@ def _convert_plain(kind: Any, value: Any, label: str) -> Any:
         return value
     if kind is float and isinstance(value, int | float | str) and not isinstance(value, bool):
         try:
-            return float(value)  # YAML reads 1e-3 as text
+            if math.isfinite(number := float(value)):  # YAML reads 1e-3 as text
+                return number
         except ValueError:
             pass
     if kind is int and isinstance(value, float) and value.is_integer():
@@ -258,7 +271,7 @@ def _convert_plain(kind: Any, value: Any, label: str) -> Any:
             pass
     if kind is str and isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
-    if type(value) is kind:
+    if type(value) is kind and kind is not float and "\0" not in str(value):
         return value
     raise UserError(f"{label}: expected {_describe(kind)}, got {value!r}")
 

@@ -242,8 +242,11 @@ def build(
                 f"{stage}: input {name} not found at {path}; correct its path or run the stage that makes it"
             )
     settled = config_json(config)
+    output = output.resolve() if output.is_symlink() else output  # a link to a larger disk stays one
     building = output.with_name(output.name + BUILDING)
+    _refuse_inside(output, inputs)
     with lock(output):
+        _refuse_strangers(output, building)
         if manifest(building) is not None:  # killed between the manifest and the rename
             put_in_place(building, output)
         reasons = why_stale(output, settled, inputs)
@@ -255,9 +258,36 @@ def build(
         made_from = {name: fingerprint(path) for name, path in inputs.items()}
         _resume_or_clear(building, {"config": settled, "inputs": made_from})
         counters = work(building)
+        for name, source in inputs.items():
+            if not unchanged(source, made_from[name]):
+                raise UserError(f"{stage}: {name} changed while it was read; run the same command again")
+        for draft in building.rglob(".*.part"):  # of a process that was killed
+            draft.unlink()
         write_manifest(building, stage, settled, made_from, counters, packages)
         put_in_place(building, output)
     return True
+
+
+def _refuse_inside(output: Path, inputs: Mapping[str, Path | Json]) -> None:
+    """What a stage reads must not lie where it writes: it would be gone."""
+    for name, source in inputs.items():
+        if isinstance(source, Path) and output.resolve() in source.resolve().parents:
+            raise UserError(f"{name}: lies in {output}, which is made anew; move it elsewhere")
+
+
+def _refuse_strangers(output: Path, building: Path) -> None:
+    """Nobody's files are thrown away but our own."""
+    for folder, note in ((output, MANIFEST), (_old(output), MANIFEST), (building, PLAN)):
+        if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+            raise UserError(f"{folder}: no folder; move it away, or choose another workspace=")
+        ours = (folder / note).exists() or (folder / MANIFEST).exists()
+        if folder.is_dir() and not ours and any(not path.name.startswith(".") for path in folder.iterdir()):
+            raise UserError(f"{folder}: holds files that are not ours; move it away, or choose another workspace=")
+
+
+def _old(output: Path) -> Path:
+    """Where the output before waits until the new one is in place."""
+    return output.with_name(output.name + ".old")
 
 
 def _resume_or_clear(building: Path, plan: Json) -> None:
@@ -273,7 +303,7 @@ def _resume_or_clear(building: Path, plan: Json) -> None:
 
 def put_in_place(building: Path, output: Path) -> None:
     """Let a complete folder take another's place; killed in between, the old one is found as `<name>.old`."""
-    old = output.with_name(output.name + ".old")
+    old = _old(output)
     shutil.rmtree(old, ignore_errors=True)
     if output.exists():
         os.replace(output, old)
