@@ -35,6 +35,7 @@ def refuse_empty(report: Json, raws: Sequence[Raw]) -> None:
     """Stop when nothing is left."""
     if not report["kept"]:
         why = [f"{rule} {count}" for rule, count in report["dropped"].items()]
+        why += [f"unreadable {report['quarantined']}"] if report["quarantined"] else []
         read = f"{report['read']} records{' (' + ', '.join(why) + ')' if why else ''}"
         most = max(report["dropped"], key=report["dropped"].__getitem__, default="")
         looser = f"loosen clean.{most}, or " if most in RULE_NAMES else ""

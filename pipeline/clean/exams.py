@@ -15,8 +15,10 @@ import numpy as np
 
 from pipeline.clean.columns import plain
 from pipeline.clean.config import Input
-from pipeline.clean.files.encodings import open_text
+from pipeline.clean.files.encodings import has_bad_bytes
+from pipeline.clean.files.places import CORRUPT
 from pipeline.clean.files.rows import rows
+from pipeline.clean.files.text_files import lines
 from pipeline.clean.inputs import files_of
 from pipeline.clean.protocol import Sample, Unreadable
 from pipeline.clean.text.codes import HAN, Codes, among, kind_table, running
@@ -24,7 +26,7 @@ from pipeline.clean.text.mend import mend
 from pipeline.clean.text.pii import PII
 from pipeline.clean.text.rules import rules_for
 from pipeline.clean.text.shingles import Words, words_of
-from utils.console import UserError, well_formed
+from utils.console import UserError, tell, warn, well_formed
 from utils.hashing import GOLDEN, mixed64
 
 QUESTIONS = ("question", "问题", "题目", "prompt", "instruction", "query", "input", "ask", "problem", "text")
@@ -154,18 +156,41 @@ def _is_set(table: np.ndarray, hashes: np.ndarray) -> np.ndarray:
 
 
 def _questions(name: str) -> Iterator[str]:
-    sample = Sample(name)
+    """A file's questions; told if some cannot be read, and an error if none can: nobody would look for them."""
+    found = bad = 0
+    try:
+        for question in _read(Sample(name)):
+            if question is None:
+                bad += 1
+            elif question.strip():
+                found += 1
+                yield question
+    except (FileNotFoundError, PermissionError):
+        raise
+    except CORRUPT:
+        bad += 1
+    if not found:
+        raise UserError(f"clean.decontaminate: {well_formed(name)}: no question can be read; mend it, or take it out")
+    if bad:
+        warn(
+            tell(
+                f"{name}: an exam of which {bad} of {found + bad} questions cannot be read, and so not looked for",
+                f"{name}：这份考卷有 {bad}/{found + bad} 道题无法读取，因此不会去查",
+            )
+        )
+
+
+def _read(sample: Sample) -> Iterator[str | None]:
+    """Each question; None for one that cannot be read."""
     if sample.container == "text":
-        with open_text(name, sample.encoding, newline=None) as file:
-            yield from (line.strip() for line in file if line.strip())
+        for _, line in lines(sample):
+            yield None if has_bad_bytes(line) else line.strip()
         return
     names = {plain(key): key for key in sample.keys}
     column = next((names[plain(q)] for q in QUESTIONS if plain(q) in names), None)
     if column is None:
-        known = ", ".join(QUESTIONS)
-        raise UserError(
-            f"{name}: an exam's question must stand under one of {known}; here are {', '.join(sample.keys)}"
-        )
+        known, here = ", ".join(QUESTIONS), ", ".join(sample.keys) or "none"
+        raise UserError(f"{sample.name}: an exam's question must stand under one of {known}; here are {here}")
     for _, row in rows(sample):
-        if not isinstance(row, Unreadable) and isinstance(row.get(column), str):
-            yield row[column]
+        question = None if isinstance(row, Unreadable) else row.get(column)
+        yield question if isinstance(question, str) else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -9,6 +11,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
+
+import xxhash
 
 from pipeline.clean.config import DEFAULT_RULES, Input, Profile, Rules, overlaid
 from pipeline.clean.files import hub, parquet_files
@@ -29,6 +33,9 @@ from utils.console import UserError, tell, warn, well_formed
 
 READABLE = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet", ".txt", ".text", ".conv", ".xml")
 """What is taken from a folder or an archive, packed or not; a file that is named itself may be called anything."""
+
+LONGEST_SOURCE = 120
+"""Bytes of a source's name: files that are called after it have names of their own around it, 255 bytes in all."""
 
 SKIPS = "clean.missing=skip runs with what is present"
 
@@ -100,8 +107,8 @@ def expand(inputs: Sequence[Input], missing: Literal["stop", "skip"] = "stop") -
             if well_formed(file.name) != file.name:
                 raise UserError(f"clean.inputs: {well_formed(file.name)}: the file's name is not UTF-8; rename it")
             before = found.setdefault(file.name, file)
-            if before.input.reader != one.reader:
-                raise UserError(f"clean.inputs: {file.name} is named twice, with two readers; name it once")
+            if dataclasses.replace(before.input, path=one.path) != one:
+                raise UserError(f"clean.inputs: {file.name} is named twice, in two ways; name it once")
     if not found:
         raise UserError("clean.inputs: not one of the inputs is there; get them, or name others")
     often = Counter((file.source, file.base) for file in found.values())
@@ -184,9 +191,14 @@ def _within(folder: str) -> list[str]:
     if is_url(folder):
         inside = [(name, name.removeprefix(folder)) for name in matching(folder)]
     else:
-        files = (path for path in sorted(Path(folder).rglob("*")) if path.is_file())
+        names = (Path(at) / name for at, _, files in os.walk(folder, onerror=_refuse) for name in files)
+        files = (path for path in sorted(names) if path.is_file())
         inside = [(path.as_posix(), path.relative_to(folder).as_posix()) for path in files]
     return [name for name, inner in inside if _may_be_read(name) and not re.search(r"(?:^|/)\.", inner)]
+
+
+def _refuse(error: OSError) -> None:
+    raise error
 
 
 def _may_be_read(name: str) -> bool:
@@ -201,7 +213,11 @@ def _unpacked(archive: str) -> list[str]:
 
 def sanitise(name: str) -> str:
     """A name that is safe in a file name, Han characters kept."""
-    return re.sub(r"[^\w.]+", "_", name).strip("._") or "corpus"
+    safe = re.sub(r"[^\w.]+", "_", name).strip("._") or "corpus"
+    if len(safe.encode()) <= LONGEST_SOURCE:
+        return safe
+    begins = safe.encode()[: LONGEST_SOURCE - 9].decode("utf-8", "ignore")
+    return f"{begins}-{xxhash.xxh3_64_hexdigest(safe.encode())[:8]}"
 
 
 # ---------------------------------------------------------------- what is in them
@@ -271,4 +287,5 @@ def _known_as(one: Input) -> str:
 
 
 def _is_of(known: Card, base: str) -> bool:
-    return known.names(base) or any(fnmatchcase(file.lower(), base.lower()) for file in known.files)
+    says = re.sub(r"\[.*?\]|[*?]", "", base.partition(".")[0])
+    return known.names(base) or (len(says) > 3 and any(fnmatchcase(file.lower(), base.lower()) for file in known.files))

@@ -56,6 +56,8 @@ class Unreadable:
 
     reason: str
     excerpt: str = ""
+    ends: bool = False
+    """Is nothing read behind it, because the file is damaged?"""
 
 
 Item = Found | Unreadable

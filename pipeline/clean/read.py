@@ -68,6 +68,7 @@ def read_piece(piece: Piece) -> None:
     parts = _Parts(piece)
     first_bad: list[Json] = []
     read = quarantined = 0
+    cut_short = ""
     batch = Batch()
 
     def finish() -> None:
@@ -88,6 +89,7 @@ def read_piece(piece: Piece) -> None:
                 line = _put_aside(item, piece.raw, ordinal, offset)
                 first_bad = first_bad or [line]
                 quarantined += 1
+                cut_short = item.reason if item.ends else cut_short
                 quarantine.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
             if batch.is_full:
                 finish()
@@ -95,6 +97,7 @@ def read_piece(piece: Piece) -> None:
         finish()
     done = parts.close()
     account = {"read": read, "quarantined": quarantined, "first_bad": first_bad, "notes": notes.to_json()}
+    account["cut_short"] = cut_short
     account["parts"] = [{"rows": p.rows, "bytes": p.bytes, "ends": list(p.ends)} for p in done]
     piece.store.write_json(piece.account, account)
 
@@ -117,7 +120,7 @@ def parts_of(number: int, account: Json) -> list[Part]:
 def _items(piece: Piece) -> Iterator[Located]:
     raw = piece.raw
     if raw.problem:
-        yield 0, Unreadable(raw.problem)
+        yield 0, Unreadable(raw.problem, ends=True)
     elif raw.reader:  # an empty file has none
         yield from items(raw.sample(piece.cut.start, piece.cut.end), raw.reader)
 

@@ -87,8 +87,7 @@ def _unknown(sample: Sample) -> str:
         names = ", ".join(key for key in sample.keys if key) or "none"
         mend = "write its commas as , instead of ，" if "，" in names else "rename them, in a table in its header row"
         return f"columns {names}; understood are {understood()}, {', '.join(LISTS)}; {mend}"
-    known = "; ".join(f"{name}: {reader.CARD.about}" for name, reader in readers().items())
-    return f"no reader knows this file; it looks like {describe(sample)}. Readers: {known}"
+    return f"no reader knows this file; it looks like {describe(sample)}. Readers: {', '.join(readers())}"
 
 
 def describe(sample: Sample) -> str:
@@ -124,7 +123,7 @@ def items(sample: Sample, name: str) -> Generator[Located, None, None]:
         raise
     except (*CORRUPT, ParseError) as error:
         where = f" behind the record at {at:,}" if at >= 0 else ""
-        yield -1, Unreadable(f"the file is cut short or damaged{where}: {error}")
+        yield -1, Unreadable(f"the file is cut short or damaged{where}: {error}", ends=True)
 
 
 def _of_rows(sample: Sample, item: ItemOf) -> Iterator[Located]:

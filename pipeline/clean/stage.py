@@ -24,7 +24,7 @@ from pipeline.clean.duplicates.corpus import Corpus
 from pipeline.clean.engines import Map, engine
 from pipeline.clean.evidence import Evidence
 from pipeline.clean.exams import exam_files, read_exams
-from pipeline.clean.files.places import MEMBER, is_url
+from pipeline.clean.files.places import apart, is_url
 from pipeline.clean.files.rows import Cut, cuts
 from pipeline.clean.gather import gather, save_verdicts, shelves
 from pipeline.clean.inputs import Raw, expand, remote_fingerprint
@@ -33,7 +33,7 @@ from pipeline.clean.read import Piece, parts_of, prepare, read_piece
 from pipeline.clean.report import write_report
 from pipeline.clean.store import Store
 from utils.console import UserError, progress, say, tell, warn
-from utils.stage import PLAN, Json, build, damaged_files, manifest, read_json
+from utils.stage import PLAN, Json, build, hash_file, manifest, read_json
 
 PIECE_BYTES = 32_000_000
 """A file that can be cut is read in pieces of so many bytes."""
@@ -76,7 +76,7 @@ def inputs_of(config: CleanConfig) -> dict[str, Path | Json]:
 
 
 def _fingerprinted(raws: Sequence[Raw], exams: Sequence[str]) -> dict[str, Path | Json]:
-    names = dict.fromkeys([raw.name.partition(MEMBER)[0] for raw in raws] + list(exams))
+    names = dict.fromkeys([apart(raw.name)[0] for raw in raws] + list(exams))
     files = {name: remote_fingerprint(name) if is_url(name) else Path(name) for name in names}
     return {**files, "pipeline/clean": VERSION}
 
@@ -99,9 +99,7 @@ def _clean(
         _read(pieces, store, exams, run_tasks)
         accounts = [store.read_json(piece.account) for piece in pieces]
         refuse_bad(accounts, config)
-        for raw in raws:
-            if not raw.reader and not raw.problem:
-                warn(tell(f"{raw.name}: empty file", f"{raw.name}：空文件"))
+        _tell_of_files(raws, pieces, accounts)
         corpus = _corpus(store, pieces, accounts)
         from_raw = [pieces[part.task].raw for part in corpus.parts]
         sources = [raw.source for raw in from_raw]
@@ -119,6 +117,16 @@ def _clean(
     write_report(folder, report, accounts, Evidence(corpus, choice, sources))
     _leave(config, store, folder, pieces, report)
     return report
+
+
+def _tell_of_files(raws: Sequence[Raw], pieces: Sequence[Piece], accounts: Sequence[Json]) -> None:
+    """What one line in the quarantine says too softly: a file is empty, or was not read to its end."""
+    for raw in raws:
+        if not raw.reader and not raw.problem:
+            warn(tell(f"{raw.name}: empty file", f"{raw.name}：空文件"))
+    for piece, one in zip(pieces, accounts, strict=True):
+        if why := one["cut_short"]:
+            warn(tell(f"{piece.raw.name}: not read to its end: {why}", f"{piece.raw.name}：没能读到结尾：{why}"))
 
 
 def _store(config: CleanConfig, folder: Path) -> Store:
@@ -204,7 +212,8 @@ def _adopt_features(old: Path, folder: Path) -> None:
     }
     if not same_files or _of_reading(known["config"]) != _of_reading(wanted["config"]):
         return
-    if any(name.startswith(FEATURES) for name in damaged_files(old, known)):
+    kept = {name: entry["hash"] for name, entry in known["files"].items() if name.startswith(FEATURES)}
+    if any(not (old / name).is_file() or hash_file(old / name) != digest for name, digest in kept.items()):
         return
     for path in sorted((old / FEATURES).iterdir(), key=lambda p: p.suffix == ".json"):  # accounts last: they vouch
         target = folder / FEATURES / path.name

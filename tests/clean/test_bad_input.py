@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.clean.config import CleanConfig, Input
-from pipeline.clean.files import json_files
+from pipeline.clean.files import csv_files, json_files
 from pipeline.clean.stage import run
 from tests.clean.test_clean import adds_up, command, records, write_jsonl
 from utils.console import UserError
@@ -173,7 +173,6 @@ def test_utf8_lines_in_a_gb18030_file(tmp_path: Path) -> None:
     path.write_bytes(data + b"".join(line(one) for one in strange))
     found = Cleaned(path, tmp_path / "clean")
     told = set(found.kept.values()) - {one["text"] for one in GOOD}
-    print(len(told), found.bad)
     assert (len(told), len(found.bad)) == (4, 0)
 
 
@@ -184,6 +183,7 @@ def test_utf8_lines_in_a_gb18030_file(tmp_path: Path) -> None:
 def short_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is longer than 64 KB is no record."""
     monkeypatch.setattr(json_files, "LONGEST", 1 << 16)
+    monkeypatch.setattr(csv_files, "LONGEST", 1 << 16)
     monkeypatch.setattr(json_files, "_BLOCK", 1 << 14)
 
 

@@ -239,7 +239,7 @@ def many_files(folder: Path, files: int = 6, rows: int = 2000) -> list[Input]:
             folder / f"{f}.jsonl",
             [{"prompt": f"问{n % (rows - 7)}在{f % 3}", "response": f"答{n}" * 20} for n in range(rows)],
         )
-    return [Input(str(folder / "*.jsonl"), source="all"), Input(str(folder / "0.jsonl"))]
+    return [Input(str(folder / "*.jsonl"), source="all"), Input(str(folder / "0.jsonl"), source="all")]
 
 
 def content(clean: Path) -> Any:
@@ -284,7 +284,7 @@ from pipeline.clean.config import CleanConfig, Input
 if __name__ == "__main__":
     pipeline.clean.engines.WORTH_A_POOL = 0
     pipeline.clean.stage.PIECE_BYTES, pipeline.clean.stage.BUCKET_BYTES = int(sys.argv[5]), 1_000_000
-    inputs = [Input(sys.argv[1], source="all"), Input(sys.argv[2])]
+    inputs = [Input(sys.argv[1], source="all"), Input(sys.argv[2], source="all")]
     config = CleanConfig(inputs=inputs, workers=int(sys.argv[4]), near=0.8)
     pipeline.clean.stage.run(config, Path(sys.argv[3]))
 """

@@ -43,7 +43,7 @@ def test_unknown_files_are_described(tmp_path: Path) -> None:
         with pytest.raises(UserError) as told:
             chosen(write(tmp_path / name, text))
         assert looks in str(told.value)
-        assert "alpaca: instruction, input, output" in str(told.value)
+        assert "Readers: alpaca, " in str(told.value)
 
 
 @pytest.mark.parametrize("content", [b"\0\1\2", "问,答\n你好,好\n".encode("utf-16-le"), "q,a\n".encode("utf-16-be")])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pipeline.clean.columns import find
-from pipeline.clean.files.encodings import bom_length, byte_length, has_bad_bytes, open_text
+from pipeline.clean.files.encodings import LONGEST, bom_length, has_bad_bytes, text_lines
+from pipeline.clean.files.places import open_binary
 from pipeline.clean.protocol import EXCERPT, Sample, Unreadable
 
 SUFFIXES = (".csv", ".tsv")
@@ -20,13 +22,10 @@ Row = dict[str, Any]
 
 def rows(sample: Sample) -> Iterator[tuple[int, Row | Unreadable]]:
     """Each row as a dict of the header's names, with the byte at which it begins."""
-    csv.field_size_limit(1 << 27)
-    with open_text(sample.name, sample.encoding, newline="") as file:
-        lines = _Lines(file, sample.encoding)
-        first = next(lines, "")
-        while first and not first.strip("\ufeff \t\r\n,;"):
-            first = next(lines, "")
-        delimiter, names = _header(first)
+    csv.field_size_limit(LONGEST)
+    with open_binary(sample.name) as file:
+        lines = _Lines(text_lines(file, sample.encoding, LONGEST), bom_length(sample.encoding))
+        delimiter, names = _header(_first(lines))
         for row in _rows(lines, delimiter):
             if isinstance(row, Unreadable):
                 yield lines.begins, row
@@ -41,9 +40,14 @@ def rows(sample: Sample) -> Iterator[tuple[int, Row | Unreadable]]:
 
 def header(sample: Sample) -> list[str]:
     """The names in the first line that is not blank."""
-    with open_text(sample.name, sample.encoding, newline="") as file:
-        first = next((line for line in file if line.strip("\ufeff \t\r\n,;")), "")
-    return _header(first)[1]
+    with open_binary(sample.name) as file:
+        lines = _Lines(text_lines(file, sample.encoding, LONGEST), bom_length(sample.encoding))
+        return _header(_first(lines))[1]
+
+
+def _first(lines: _Lines) -> str:
+    """The first line that says anything."""
+    return next((line for line in lines if line.strip("\ufeff \t\r\n,;")), "")
 
 
 def _header(line: str) -> tuple[str, list[str]]:
@@ -53,7 +57,12 @@ def _header(line: str) -> tuple[str, list[str]]:
         names = [name.strip("\ufeff \t\r\n") for name in next(csv.reader([line], delimiter=delimiter), [])]
         tries.append((find(names) is not None, len(names), delimiter, names))
     _, _, delimiter, names = max(tries, key=lambda one: one[:2])
-    return delimiter, names
+    return delimiter, [_unlike(name, names[:i]) for i, name in enumerate(names)]
+
+
+def _unlike(name: str, before: Sequence[str]) -> str:
+    """A name of its own for a column that is called like one before it."""
+    return f"{name} ({before.count(name) + 1})" if name and name in before else name
 
 
 def _rows(lines: _Lines, delimiter: str) -> Iterator[list[str] | Unreadable]:
@@ -66,7 +75,7 @@ def _rows(lines: _Lines, delimiter: str) -> Iterator[list[str] | Unreadable]:
         except StopIteration:
             return
         except csv.Error as error:
-            bad = lines.taken[0]
+            bad = lines.taken[0][1]
             lines.give_back()
             yield Unreadable(f"not CSV: {error}", bad[:EXCERPT])
             continue
@@ -77,10 +86,10 @@ def _rows(lines: _Lines, delimiter: str) -> Iterator[list[str] | Unreadable]:
 class _Lines:
     """A file's lines, which can be taken back when a row turns out to be damaged."""
 
-    def __init__(self, file: Iterator[str], encoding: str):
-        self.file, self.waiting, self.taken = file, list[str](), list[str]()
-        self.encoding = encoding
-        self.begins = self.at = bom_length(encoding)
+    def __init__(self, lines: Iterator[tuple[int, str | None]], at: int):
+        self.lines, self.at = lines, at
+        self.begins = at
+        self.waiting, self.taken = deque[tuple[int, str]](), list[tuple[int, str]]()
 
     def __iter__(self) -> _Lines:
         return self
@@ -88,9 +97,11 @@ class _Lines:
     def __next__(self) -> str:
         if len(self.taken) >= LONGEST_ROW:
             raise csv.Error(f"a quote is not closed within {LONGEST_ROW} lines")
-        line = self.waiting.pop(0) if self.waiting else next(self.file)
-        self.taken.append(line)
-        self.at += byte_length(line, self.encoding)
+        size, line = self.waiting.popleft() if self.waiting else next(self.lines)
+        self.at += size
+        self.taken.append((size, line or ""))
+        if line is None or self.at - self.begins > LONGEST:
+            raise csv.Error(f"a row of more than {LONGEST:,} bytes")
         return line
 
     def begin(self) -> None:
@@ -100,9 +111,9 @@ class _Lines:
 
     def give_back(self) -> None:
         """All lines of this row but its first."""
-        self.waiting = self.taken[1:] + self.waiting
-        self.at = self.begins + byte_length(self.taken[0], self.encoding)
+        self.waiting.extendleft(reversed(self.taken[1:]))
+        self.at = self.begins + self.taken[0][0]
 
     def taken_text(self) -> str:
         """The lines of the row last read."""
-        return "".join(self.taken)
+        return "".join([line for _, line in self.taken])

@@ -1,12 +1,12 @@
 """JSON lines and JSON lists, record by record: a damaged one comes out as an `Unreadable`, the rest goes on.
 
 Lines are cut out of bytes and read by orjson. A list is read in growing pieces, never whole; after a record that is
-no JSON, reading goes on behind the next `},` that stands before a `{`.
+no JSON, reading goes on with the next one that begins as those before did: a record's inside (`},{` stands between two
+turns too) is not taken for records. Lists may follow upon each other.
 """
 
 from __future__ import annotations
 
-import codecs
 import json
 import re
 from collections.abc import Iterator
@@ -15,17 +15,25 @@ from typing import Any, BinaryIO
 import orjson
 
 from pipeline.clean.files import text_files
-from pipeline.clean.files.encodings import bom_length, byte_length, handler, has_bad_bytes
+from pipeline.clean.files.encodings import (
+    LONGEST,
+    bom_length,
+    byte_length,
+    decoder,
+    has_bad_bytes,
+    is_utf8_all_the_same,
+)
 from pipeline.clean.files.places import open_binary
 from pipeline.clean.protocol import EXCERPT, Sample, Unreadable
-
-LONGEST = 1 << 25
-"""Bytes of a record; what is longer is no record, and is skipped without being held in memory."""
 
 _BLOCK = 1 << 22
 _PIECE = 1 << 16
 _SPACE = b"\xef\xbb\xbf \t\r\n"
 _NEXT_RECORD = re.compile(r"\}\s*,\s*(?=\{)")
+_OVERLAP = 1024
+"""Characters of a record's beginning that may be cut in two by a block's end."""
+_FIRST_NAMES = 8
+"""Names with which records begin that are remembered."""
 _DECODER = json.JSONDecoder()
 
 Placed = tuple[int, Any]
@@ -80,7 +88,7 @@ def lines(file: BinaryIO, start: int = 0, end: int | None = None) -> Iterator[tu
 
 
 def _value(line: bytes, encoding: str) -> Any:
-    if encoding != "utf-8" and _is_utf8_all_the_same(line):
+    if encoding != "utf-8" and is_utf8_all_the_same(line):
         encoding = "utf-8"
     try:
         return orjson.loads(line if encoding == "utf-8" else line.decode(encoding))
@@ -97,24 +105,28 @@ def _value(line: bytes, encoding: str) -> Any:
         return Unreadable(f"not JSON: {error}", text[:EXCERPT])
 
 
-def _is_utf8_all_the_same(line: bytes) -> bool:
-    """Files of two encodings are put one behind the other: Chinese in GB18030 hardly ever is Chinese in UTF-8 too."""
-    try:
-        return any("\u4e00" <= c <= "\u9fff" for c in line.decode())
-    except UnicodeDecodeError:
-        return False
-
-
 def _of_list(file: BinaryIO, encoding: str) -> Iterator[Placed]:
     window = _Window(file, encoding)
     window.skip("\ufeff \t\r\n")
-    window.at += 1  # the bracket that opens the list
-    while window.skip(" \t\r\n,") and not window.text.startswith("]", window.at):
-        at = window.byte()
-        yield at, window.take()
-    if not window.text.startswith("]", window.at):
+    closed = True
+    while window.skip(" \t\r\n" if closed else " \t\r\n,"):
+        if closed:  # a list begins here, or what stands behind one
+            if window.text.startswith("[", window.at):
+                window.at += 1
+                closed = False
+            else:
+                at = window.byte()
+                yield at, window.damaged("something stands behind the end of the list")
+                closed = window.at == len(window.text)
+        elif window.text.startswith("]", window.at):
+            window.at += 1
+            closed = True
+        else:
+            at = window.byte()
+            yield at, window.take()
+    if not closed:
         before = window.text[max(0, window.at - EXCERPT) : window.at]
-        yield window.byte(), Unreadable("the list is not closed: the file is cut short", before)
+        yield window.byte(), Unreadable("the list is not closed: the file is cut short", before, ends=True)
 
 
 class _Window:
@@ -122,8 +134,9 @@ class _Window:
 
     def __init__(self, file: BinaryIO, encoding: str):
         self.file, self.encoding = file, encoding
-        self.decoder = codecs.getincrementaldecoder(encoding)(handler(encoding))
+        self.decoder = decoder(encoding)
         self.text, self.at = "", 0
+        self.first_names = dict[str, None]()
         self.counted, self.bytes = 0, bom_length(encoding)
 
     def byte(self) -> int:
@@ -163,22 +176,34 @@ class _Window:
             except (ValueError, RecursionError) as error:
                 if _may_be_cut(error, len(self.text)) and len(self.text) - self.at < LONGEST and self.more():
                     continue
-                return self._damaged(f"not JSON: {error}")
+                return self.damaged(f"not JSON: {error}")
+            if isinstance(value, dict) and value and len(self.first_names) < _FIRST_NAMES:
+                self.first_names[next(iter(value))] = None
             raw, self.at = self.text[self.at : end], end
             if has_bad_bytes(raw):
                 return Unreadable("bytes that are not in the file's encoding", raw[:EXCERPT])
             return value
 
-    def _damaged(self, reason: str) -> Unreadable:
+    def damaged(self, reason: str) -> Unreadable:
+        """What begins here is no record; the next one begins behind it, or the list ends."""
         excerpt = self.text[self.at : self.at + EXCERPT]
-        while (found := _NEXT_RECORD.search(self.text, self.at)) is None:
-            self.at = max(self.at, len(self.text) - 64)
+        next_record = self._next_record()
+        self.at += self.text.startswith("{", self.at)
+        while (found := next_record.search(self.text, self.at)) is None:
+            self.at = max(self.at, len(self.text) - _OVERLAP)
             if not self.more():
                 closing = self.text.rstrip().endswith("]")
                 self.at = len(self.text.rstrip()) - 1 if closing else len(self.text)
                 return Unreadable(reason, excerpt)
         self.at = found.end()
         return Unreadable(reason, excerpt)
+
+    def _next_record(self) -> re.Pattern[str]:
+        """Where a record begins as those before did; before the first, where anything between braces may."""
+        if not self.first_names:
+            return _NEXT_RECORD
+        names = "|".join(re.escape(json.dumps(name, ensure_ascii=False)) for name in self.first_names)
+        return re.compile(rf"[\[\]}},\s](?=\{{\s{{0,64}}(?:{names})\s{{0,8}}:)")
 
 
 def _may_be_cut(error: Exception, length: int) -> bool:

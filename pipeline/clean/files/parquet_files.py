@@ -65,7 +65,7 @@ def rows(sample: Sample) -> Iterator[tuple[int, dict[str, Any] | Unreadable]]:
     except (PermissionError, FileNotFoundError):
         raise
     except CORRUPT as error:
-        yield 0, Unreadable(f"truncated or no parquet: {error}", sample.base)
+        yield 0, Unreadable(f"truncated or no parquet: {error}", sample.base, ends=True)
 
 
 def group_sizes(name: str) -> list[int]:
@@ -96,9 +96,11 @@ def _rows(file: pq.ParquetFile, sample: Sample) -> Iterator[tuple[int, dict[str,
 def _values(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | Unreadable]:
     try:
         yield from batch.to_pylist()
-    except UnicodeDecodeError:  # of one row, but it does not say which
+    except (ValueError, OverflowError):  # of one row, but it does not say which: bytes, or a date of year 10,000
         for number in range(batch.num_rows):
             try:
                 yield from batch.slice(number, 1).to_pylist()
             except UnicodeDecodeError as error:
                 yield Unreadable(f"bytes that are not UTF-8: {error}")
+            except (ValueError, OverflowError) as error:
+                yield Unreadable(f"a value that cannot be read: {error}")

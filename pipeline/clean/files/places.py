@@ -10,6 +10,7 @@ import bz2
 import glob
 import gzip
 import io
+import lzma
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -28,8 +29,9 @@ PACKED = (".gz", ".bz2", ".zst", ".zip")
 _MAGIC = ((b"\x1f\x8b", ".gz"), (b"BZh", ".bz2"), (b"\x28\xb5\x2f\xfd", ".zst"), (b"PK\x03\x04", ".zip"))
 _OFFICE = (".xlsx", ".docx", ".pptx", ".ods", ".odt", ".epub")
 
-CORRUPT = (EOFError, zlib.error, zipfile.BadZipFile, pa.ArrowException, OSError)
-"""What reading a damaged file raises; look for FileNotFoundError and PermissionError first, which are OSErrors."""
+CORRUPT = (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, NotImplementedError, pa.ArrowException, OSError)
+"""What reading a damaged file raises; look for FileNotFoundError and PermissionError first, which are OSErrors.
+An archive packed in a way that Python does not know (deflate64 of Windows) is damaged for us."""
 
 
 def is_url(name: str) -> bool:
@@ -44,7 +46,7 @@ def is_hub(name: str) -> bool:
 
 def is_member(name: str) -> bool:
     """Does it lie in an archive?"""
-    return bool(_apart(name)[1])
+    return bool(apart(name)[1])
 
 
 def file_system(name: str) -> tuple[Any, str]:
@@ -60,7 +62,7 @@ def file_system(name: str) -> tuple[Any, str]:
 
 def size_of(name: str) -> int:
     """Bytes on disk; of an archive's member, unpacked; 0 if nobody says."""
-    archive, member = _apart(name)
+    archive, member = apart(name)
     if member:
         with _plain(archive) as file, _zip(file) as opened:
             return opened.getinfo(member).file_size
@@ -74,8 +76,11 @@ def matching(pattern: str) -> list[str]:
     """The files that a path, a glob or a folder of a URL names, sorted; nothing if there are none."""
     if is_url(pattern):
         return _matching_url(pattern)
-    if Path(pattern).exists():
-        return [Path(pattern).as_posix()]
+    path = Path(pattern)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise UserError(f"{well_formed(pattern)}: a pipe or a device; save what it says as a file")
+    if path.exists():
+        return [path.as_posix()]
     return [Path(p).as_posix() for p in sorted(glob.glob(pattern, recursive=True)) if Path(p).is_file()]
 
 
@@ -110,7 +115,11 @@ def members(name: str) -> list[str]:
         raise UserError(f"{well_formed(name)}: damaged ({error}); copy it again") from None
     if any(one.flag_bits & 1 for one in inner):
         raise UserError(f"{well_formed(name)}: locked with a password; unpack it, and name the folder")
-    return [f"{name}{MEMBER}{member}" for member in sorted(one.filename for one in inner)]
+    names = [one.filename for one in inner]
+    if len(set(names)) < len(names):
+        twice = next(one for one in names if names.count(one) > 1)
+        raise UserError(f"{well_formed(name)}: holds two files called {well_formed(twice)}; unpack it, and name them")
+    return [f"{name}{MEMBER}{member}" for member in sorted(names)]
 
 
 def packing(name: str) -> str:
@@ -188,7 +197,7 @@ class _Raw(io.RawIOBase):
         return len(data)
 
 
-def _apart(name: str) -> tuple[str, str]:
+def apart(name: str) -> tuple[str, str]:
     """An archive and its member; the name and nothing if it is no member (a folder's name may end in `!`)."""
     at = name.find(MEMBER)
     while at >= 0:
@@ -201,7 +210,7 @@ def _apart(name: str) -> tuple[str, str]:
 
 @contextmanager
 def _unarchived(name: str) -> Iterator[BinaryIO]:
-    archive, member = _apart(name)
+    archive, member = apart(name)
     with _plain(archive) as file:
         if member:
             with _zip(file) as opened, opened.open(member) as inner:

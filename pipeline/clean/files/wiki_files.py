@@ -22,6 +22,7 @@ from pipeline.clean.files.rows import rows
 from pipeline.clean.files.text_files import lines
 from pipeline.clean.protocol import Sample, Unreadable, excerpt
 from pipeline.clean.wikitext import plain
+from utils.console import UserError
 
 _DOC = re.compile(r'<doc id="[^"]*" (?:revid="[^"]*" )?url="[^"]*" title="(.*)">\s*$')
 
@@ -68,7 +69,10 @@ def articles(sample: Sample) -> Iterator[Placed]:
 def _of_dump(sample: Sample) -> Iterator[Placed]:
     with open_binary(sample.name) as file:
         events = ElementTree.iterparse(file, events=("start", "end"))
-        _, root = next(events)
+        try:
+            _, root = next(events)
+        except (ValueError, LookupError) as error:  # of the encoding that its first line names
+            raise UserError(f"{sample.name}: {error}; save it as UTF-8") from None
         for event, element in events:
             if event == "end" and element.tag.rpartition("}")[2] == "page":
                 name = element.tag.removesuffix("page")
@@ -89,7 +93,7 @@ def _of_docs(sample: Sample) -> Iterator[Placed]:
         elif begins >= 0:
             held.append(line)
     if begins >= 0:
-        yield begins, Unreadable("a <doc> that is not closed: the file is cut short", excerpt(title))
+        yield begins, Unreadable("a <doc> that is not closed: the file is cut short", excerpt(title), ends=True)
 
 
 def _of_titles(sample: Sample) -> Iterator[Placed]:
