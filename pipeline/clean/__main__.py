@@ -24,11 +24,17 @@ def clean(recipe: Recipe) -> bool:
 
 def show(names: Sequence[str]) -> None:
     """What each of these files is taken for."""
-    if not names:
+    if not names or names[0] in ("-h", "--help"):
         raise UserError(f"{LOOK}: give a file, a folder or a glob: python -m pipeline.clean {LOOK} my.csv")
+    problems = []
     for name in names:
-        for one in look(name):
-            say("\n".join(one.lines()))
+        try:
+            for one in look(name):
+                say("\n".join(one.lines()))
+        except UserError as error:
+            problems.append(str(error))
+    if problems:
+        raise UserError("; ".join(problems))
 
 
 if __name__ == "__main__":

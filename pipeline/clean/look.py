@@ -56,7 +56,8 @@ class Look:
             (tell("from", "来源"), self.homepage),
             *((tell("begins", "开头") if not n else "", line) for n, line in enumerate(self.excerpt)),
         ]
-        return [self.name, *(f"  {title:<9} {value}" for title, value in shown if value)]
+        name = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in self.name)
+        return [name, *(f"  {title:<9} {value}" for title, value in shown if value)]
 
     def _reader(self) -> str:
         if not self.reader:

@@ -99,3 +99,10 @@ def test_the_command(tmp_path: Path) -> None:
     assert command("--look", cwd=tmp_path).returncode == 2
     missing = command("--look", "no.csv", cwd=tmp_path)
     assert (missing.returncode, missing.stderr) == (2, "error: no.csv: nothing there; correct the path\n")
+    one_of_two = command("--look", "no.csv", "b.csv", cwd=tmp_path)
+    assert (one_of_two.returncode, "读取器       pairs" in one_of_two.stdout) == (2, True)
+
+
+def test_a_file_s_name_does_nothing_to_the_terminal(tmp_path: Path) -> None:
+    (one,) = look(str(write(tmp_path / "a\x1b[2J\n.csv", "prompt,response\n问,答\n")))
+    assert one.lines()[0].endswith("a\\x1b[2J\\n.csv")
