@@ -1,11 +1,11 @@
 """How fast the clean stage is, beside the loop that everyone writes; how much memory it takes; what it finds.
 
-    python -m bench.clean [--megabytes 400] [--big 0] [--folder DIR]
+    python -m bench.clean [--megabytes 400] [--big 1000 5000] [--folder DIR]
 
 A corpus is made by seeded recombination of real text (`real_text.py`, `clean_corpus.py`), with planted copies, near
 copies and exam questions. In one run: the loop (`clean_loop.py`, one process), the stage with one worker and with two,
-its first step alone (read, mend, measure, write), and the stage once more with other rules. `--big 5000` adds a corpus
-of 5 GB.
+its first step alone (read, mend, measure, write), and the stage once more with other rules. `--big` adds larger
+corpora, by their megabytes, with one worker and two.
 MB are bytes on disk of the raw files; memory is the proportional set (PSS) of the whole process tree, at its peak.
 """
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -140,7 +141,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--megabytes", type=int, default=400)
-    parser.add_argument("--big", type=int, default=0)
+    parser.add_argument("--big", type=int, nargs="*", default=[])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--folder", type=Path, default=None)
     given = parser.parse_args()
@@ -149,8 +150,8 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory(dir=given.folder) as name:
         compare(given, Path(name))
-        if given.big:
-            large(given, Path(name))
+        for megabytes in given.big:
+            large(given, Path(name), megabytes)
 
 
 def made(given: argparse.Namespace, folder: Path, megabytes: int) -> tuple[Path, float]:
@@ -187,11 +188,14 @@ def compare(given: argparse.Namespace, folder: Path) -> None:
     print("planted and found: " + ", ".join(f"{name} {share:.4f}" for name, share in found.items()), flush=True)
 
 
-def large(given: argparse.Namespace, folder: Path) -> None:
-    """The stage with two workers on a corpus that would not fit."""
-    corpus, size = made(given, folder, given.big)
-    ran = stage(recipe(folder, corpus, given.data / "cmmlu"), folder / "large", "clean.workers=2")
-    say("the stage, 2 workers", size, ran.seconds, None, ran.memory)
+def large(given: argparse.Namespace, folder: Path, megabytes: int) -> None:
+    """The stage on a larger corpus, once with each number of workers."""
+    corpus, size = made(given, folder, megabytes)
+    path = recipe(folder, corpus, given.data / "cmmlu")
+    for workers in (1, 2):
+        ran = stage(path, folder / "large", f"clean.workers={workers}")
+        say(f"the stage, {workers} worker(s)", size, ran.seconds, None, ran.memory)
+        shutil.rmtree(folder / "large")
 
 
 def say(what: str, size: float, seconds: float, loop: float | None, memory: float | None) -> None:

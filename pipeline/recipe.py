@@ -113,7 +113,9 @@ def stage_program(stage: str, run: Callable[[Recipe], bool]) -> NoReturn:
         if set(HELP) & set(words):
             print(recipe_help([stage]))
             return
-        _, _, recipe = from_command_line(words)
+        path, flags, recipe = from_command_line(words)
+        if flags and path not in plain_words(words):
+            say(tell(f"recipe {path}, workspace {recipe.workspace}", f"配方 {path}，工作区 {recipe.workspace}"))
         if not run(recipe):
             output = recipe.folder(stage)
             say(tell(f"{stage}: {output} is up to date", f"{stage}：{output} 已是最新"))

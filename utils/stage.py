@@ -168,8 +168,15 @@ def _are_alike(a: list[Any], b: list[Any]) -> bool:
 
 
 def _told(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
+    text = json.dumps(_said(value), ensure_ascii=False)
     return text if len(text) <= 200 else f"{text[:199]}…"
+
+
+def _said(value: Any) -> Any:
+    """Without the fields that are left empty."""
+    if isinstance(value, dict):
+        return {name: _said(one) for name, one in value.items() if one not in (None, "", {})}
+    return [_said(one) for one in value] if isinstance(value, list) else value
 
 
 # ---------------------------------------------------------------- building a folder

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.clean.choose import Choice
-from pipeline.clean.config import RULE_NAMES, CleanConfig, Rules, threshold
+from pipeline.clean.config import RULE_NAMES, CleanConfig, Rules
 from pipeline.clean.duplicates.corpus import Corpus
 from pipeline.clean.inputs import Raw
 from pipeline.clean.read import Piece
@@ -57,8 +57,8 @@ def account(
         sources.setdefault(raw.source, {"read": 0, "kept": 0, "quarantined": 0, "dropped": {}, "files": []})
         file = {"file": raw.name, "reader": raw.reader or ("unreadable" if raw.problem else "empty"), "read": 0}
         sources[raw.source]["files"].append(file)
-        asked = {name: threshold(rules[raw.name], name) for name in RULE_NAMES}
-        sources[raw.source]["thresholds"] = {name: value for name, value in asked.items() if value is not None}
+        asked = {name: getattr(rules[raw.name], name) for name in RULE_NAMES}
+        sources[raw.source]["thresholds"] = {n: value for n, value in asked.items() if value not in (None, "off")}
     files = {file["file"]: file for total in sources.values() for file in total["files"]}
     for piece, one in zip(pieces, accounts, strict=True):
         total = sources[piece.raw.source]

@@ -8,13 +8,14 @@ from typing import ClassVar, Literal, TypeVar
 Profile = Literal["web", "prose", "light"]
 Count = int | Literal["off"] | None
 Share = float | Literal["off"] | None
+Kind = Literal["drop", "off"] | None
 Some = TypeVar("Some", bound="Rules")
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What keeps a record out: thresholds over its features. A rule left empty is as the corpus's reader says; `off`
-    switches it off."""
+    """What keeps a record out: thresholds over its features. A rule left empty is as the corpus's reader says, or not
+    asked; `off` switches it off."""
 
     min_chars: Count = None
     """Shorter texts and replies are dropped; 1 unless the reader says otherwise."""
@@ -58,14 +59,14 @@ class Rules:
     max_swaps: Share = None
     """More marks of machine paraphrase (synonym swaps) in 100 characters, and the record is dropped."""
 
-    tails: bool | None = None
-    """Keep records whose text or reply ends in a stock ending of the Chinese medical dialogues: half of them do."""
+    tails: Kind = None
+    """`drop` what ends in a stock ending of the Chinese medical dialogues: half of their replies do."""
 
-    tables: bool | None = None
-    """Keep records that hold or ask for a table."""
+    tables: Kind = None
+    """`drop` what holds or asks for a table."""
 
-    translations: bool | None = None
-    """Keep records that ask for a translation."""
+    translations: Kind = None
+    """`drop` what asks for a translation."""
 
     max_per_question: Count = None
     """At most so many different answers of one question."""
@@ -94,9 +95,9 @@ class Rules:
 
 
 def threshold(rules: Rules, name: str) -> float | None:
-    """What a rule asks for; nothing where it is not asked."""
-    value: float | Literal["off"] | None = getattr(rules, name)
-    return None if value == "off" else value
+    """What a rule asks for (of a kind of record: none); nothing where it is not asked."""
+    value: float | Literal["drop", "off"] | None = getattr(rules, name)
+    return None if value == "off" else 0 if value == "drop" else value
 
 
 _SHARES = (

@@ -31,6 +31,7 @@ def page_of(report: Json) -> str:
         _measures(report),
         copies(report),
         _quarantine(report),
+        _asked(report),
         _files(report),
     ]
     title = tell("From raw text to clean records", "从原始文本到干净语料")
@@ -231,6 +232,18 @@ def _place(line: Json) -> Html:
 
 def _code(text: str) -> Html:
     return Html(f"<code>{escape(text)}</code>")
+
+
+def _asked(report: Json) -> Section:
+    """Which rules were in force where; whatever is not named was off."""
+    rows = []
+    for name, total in report["sources"].items():
+        rules = [f"{rule} {value}" for rule, value in total["thresholds"].items()]
+        rows.append([name, Html("  ·  ".join(f"<code>{escape(rule)}</code>" for rule in rules))])
+    note = tell("What is not named here was off.", "这里没有列出的，都没有启用。")
+    return Section(
+        tell("Rules in force", "启用的规则"), _opened([tell("source", "来源"), tell("rules", "规则")], rows), note
+    )
 
 
 def _files(report: Json) -> Section:

@@ -85,7 +85,9 @@ def _unknown(sample: Sample) -> str:
         return "an exam (its columns are A, B, C, D), no corpus; clean.decontaminate keeps its questions out of others"
     if sample.container in ("csv", "parquet", "hub"):
         names = ", ".join(key for key in sample.keys if key) or "none"
-        mend = "write its commas as , instead of ，" if "，" in names else "rename them, in a table in its header row"
+        mend = "name them so; in a CSV the first line holds the names"
+        if "，" in names and len(sample.keys) == 1:
+            mend = "write its commas as , instead of ，"
         return f"columns {names}; understood are {understood()}, {', '.join(LISTS)}; {mend}"
     return f"no reader knows this file; it looks like {describe(sample)}. Readers: {', '.join(readers())}"
 

@@ -33,10 +33,6 @@ def _above(values: np.ndarray, most: float) -> np.ndarray:
     return values > most
 
 
-def _there(values: np.ndarray, wanted: float) -> np.ndarray:
-    return values.astype(bool) & (not wanted)
-
-
 BLANK = "empty"
 LEAKED = "in_exam"
 DUPLICATE = "duplicate"
@@ -58,9 +54,9 @@ RULES = (
     Threshold("max_ads", "ads", _above),
     Threshold("max_vulgar", "vulgar", _above),
     Threshold("max_swaps", "swaps", _above),
-    Threshold("tails", "tail", _there),
-    Threshold("tables", "table", _there),
-    Threshold("translations", "translation", _there),
+    Threshold("tails", "tail", _above),
+    Threshold("tables", "table", _above),
+    Threshold("translations", "translation", _above),
 )
 """A record without the column's value (a score, where the corpus counts none) is never hit."""
 

@@ -94,7 +94,7 @@ CUTS: dict[str, Change] = {
     "min_chars": {"min_chars": 30},
     "max_chars": {"max_chars": 200},
     "several thresholds": {"min_han": 0.9, "max_digits": 0.1, "max_top_2gram": 0.2, "min_sentences": 0},
-    "flags": {"tables": False, "translations": False},
+    "flags": {"tables": "drop", "translations": "drop"},
     "near": {"near": 0.6},
     "near copies stay": {"near": "off"},
     "per question": {"max_per_question": 2, "max_per_answer": 1},

@@ -65,9 +65,9 @@ CASES: dict[str, tuple[Any, list[Row], list[Row]]] = {
     "max_ads": (1, texts("点击关注", "无"), texts("点击关注，扫描二维码关注", "点击关注点击关注")),
     "max_vulgar": (0, texts("聪明", "体操"), texts("你是傻逼", "煞笔")),
     "max_swaps": (1.0, texts("对症救治" + "好" * 96, "对症治疗"), texts("对症救治" + "好" * 95, "对症救治")),
-    "tails": (False, texts("祝患者身体早日恢复健康" + "好" * 140), texts("少喝酒。祝患者身体早日恢复健康")),
-    "tables": (False, asked("做表率吗", "什么是椅子"), asked("请做成表格", TABLE, "画一张表")),
-    "translations": (False, asked("翻译家是谁", "hello"), asked("请把它翻译成英文", "Translate this", "译成英文")),
+    "tails": ("drop", texts("祝患者身体早日恢复健康" + "好" * 140), texts("少喝酒。祝患者身体早日恢复健康")),
+    "tables": ("drop", asked("做表率吗", "什么是椅子"), asked("请做成表格", TABLE, "画一张表")),
+    "translations": ("drop", asked("翻译家是谁", "hello"), asked("请把它翻译成英文", "Translate this", "译成英文")),
 }
 """Of each rule a threshold, what stands within it (some of it just so), and what does not."""
 
@@ -269,7 +269,7 @@ LAYERS = st.builds(
     min_chars=st.none() | st.integers(0, 9),
     max_chars=st.none() | st.integers(10, 99),
     near=st.none() | st.sampled_from(["off", 0.8]),
-    tables=st.none() | st.booleans(),
+    tables=st.none() | st.sampled_from(["drop", "off"]),
     max_ads=st.none() | st.integers(0, 2),
 )
 
@@ -339,9 +339,9 @@ SWITCHES: dict[str, tuple[Any, Any, list[Row]]] = {
     "max_ads": (0, "off", texts("一二", "点击关注")),
     "max_vulgar": (0, "off", texts("一二", "煞笔")),
     "min_sentences": (1, "off", texts("一。", "二")),
-    "tails": (False, True, texts("少喝酒", "祝患者身体早日恢复健康")),
-    "tables": (False, True, asked("一", "画一张表")),
-    "translations": (False, True, asked("一", "翻译成英文")),
+    "tails": ("drop", "off", texts("少喝酒", "祝患者身体早日恢复健康")),
+    "tables": ("drop", "off", asked("一", "画一张表")),
+    "translations": ("drop", "off", asked("一", "翻译成英文")),
 }
 """What a card asks for, how an input says that it does not want that, and two rows of which the second would go."""
 

@@ -1,7 +1,7 @@
 """The Chinese medical dialogue corpus: patients' questions and doctors' answers, by department.
 
 Its texts were paraphrased by machine, which now and then turned a meaning round, and half of the answers end in one
-of seventeen stock paragraphs (`tails: false` leaves those out).
+of seventeen stock paragraphs (`tails: drop` leaves those out).
 """
 
 from __future__ import annotations

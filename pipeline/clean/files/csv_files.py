@@ -30,7 +30,7 @@ def rows(sample: Sample) -> Iterator[tuple[int, Row | Unreadable]]:
             if isinstance(row, Unreadable):
                 yield lines.begins, row
             elif len(row) < len(names) or any(row[len(names) :]):
-                reason = f"{len(row)} columns where the header has {len(names)}"
+                reason = f"{len(row)} columns where the header has {len(names)}{_hint(row, names)}"
                 yield lines.begins, Unreadable(reason, lines.taken_text()[:EXCERPT])
             elif has_bad_bytes(text := lines.taken_text()):
                 yield lines.begins, Unreadable(f"bytes that are not {sample.encoding}", text[:EXCERPT])
@@ -58,6 +58,13 @@ def _header(line: str) -> tuple[str, list[str]]:
         tries.append((find(names) is not None, len(names), delimiter, names))
     _, _, delimiter, names = max(tries, key=lambda one: one[:2])
     return delimiter, [_unlike(name, names[:i]) for i, name in enumerate(names)]
+
+
+def _hint(row: Sequence[str], names: Sequence[str]) -> str:
+    """What people mostly did."""
+    if len(row) > len(names):
+        return "; a cell that holds a comma stands in double quotes"
+    return "; write the comma between cells as , instead of ，" if "，" in row[0] and len(row) == 1 else ""
 
 
 def _unlike(name: str, before: Sequence[str]) -> str:
