@@ -15,12 +15,13 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import xxhash
 
-from utils.console import UserError, say, tell
+from utils.console import UserError, say, tell, warn
 
 MANIFEST = "manifest.json"
 BUILDING = ".building"
@@ -283,13 +284,28 @@ def _refuse_inside(output: Path, inputs: Mapping[str, Path | Json]) -> None:
 
 
 def _refuse_strangers(output: Path, building: Path) -> None:
-    """Nobody's files are thrown away but our own."""
-    for folder, note in ((output, MANIFEST), (_old(output), MANIFEST), (building, PLAN)):
+    """Nobody's files are thrown away but our own: those in the output are set aside, since a manifest may be lost."""
+    for folder in (output, _old(output), building):
         if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
             raise UserError(f"{folder}: no folder; move it away, or choose another workspace=")
-        ours = (folder / note).exists() or (folder / MANIFEST).exists()
-        if folder.is_dir() and not ours and any(not path.name.startswith(".") for path in folder.iterdir()):
+    for folder in (_old(output), building):
+        if _is_strange(folder):
             raise UserError(f"{folder}: holds files that are not ours; move it away, or choose another workspace=")
+    if _is_strange(output):
+        aside = next(path for n in count(1) if not (path := output.with_name(f"{output.name}.aside{n}")).exists())
+        output.rename(aside)
+        warn(
+            tell(
+                f"{output}: without its {MANIFEST}; set aside as {aside}", f"{output}：缺少 {MANIFEST}，已移到 {aside}"
+            )
+        )
+
+
+def _is_strange(folder: Path) -> bool:
+    """Something is in it, and nothing says that we made it."""
+    if not folder.is_dir() or any((folder / note).exists() for note in (MANIFEST, PLAN)):
+        return False
+    return any(not path.name.startswith(".") for path in folder.iterdir())
 
 
 def _old(output: Path) -> Path:

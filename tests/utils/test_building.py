@@ -22,13 +22,21 @@ def making(folder: Path) -> dict[str, Any]:
     return {}
 
 
-@pytest.mark.parametrize("name", ["out", "out.old", "out.building"])
+@pytest.mark.parametrize("name", ["out.old", "out.building"])
 def test_files_of_others_are_not_thrown_away(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
     (tmp_path / name / "thesis.txt").write_text("x", encoding="utf-8")
     with pytest.raises(UserError, match=rf"{name}: holds files that are not ours; move it away"):
         build("s", Config(), {}, tmp_path / "out", making)
     assert (tmp_path / name / "thesis.txt").exists()
+
+
+def test_an_output_without_a_manifest_is_set_aside(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("x", encoding="utf-8")
+    assert build("s", Config(), {}, tmp_path / "out", making)
+    assert (tmp_path / "out.aside1" / "thesis.txt").exists()
+    assert (tmp_path / "out" / "made").exists()
 
 
 def test_an_input_inside_the_output_is_refused(tmp_path: Path) -> None:
