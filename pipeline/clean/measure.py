@@ -126,10 +126,10 @@ def _hashes(batch: Batch, words_F: Words, roles_F: np.ndarray, source: str) -> d
 
 
 def _said(words_F: Words, places: np.ndarray, fields: Sequence[str]) -> np.ndarray:
-    """The hash of the words of each of these fields (of the field itself if it has no words)."""
+    """The hash of the words of each of these fields (of the field itself if it has no words, and of no record)."""
     hashes = words_F.hashes(places)
     for i in np.flatnonzero(words_F.counts_R[places] == 0).tolist():
-        hashes[i] = xxhash.xxh3_64_intdigest(fields[places[i]].encode())
+        hashes[i] = xxhash.xxh3_64_intdigest(fields[places[i]].encode(), seed=1)
     return hashes
 
 

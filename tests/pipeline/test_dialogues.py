@@ -31,7 +31,11 @@ def write_csv(path: Path, header: tuple[str, str], encoding: str, count: int) ->
 
 @pytest.mark.parametrize(
     ("header", "encoding", "count"),
-    [(HEADERS[0], "utf-8", 20), (HEADERS[1], "utf-8-sig", 20), (HEADERS[2], "gb18030", 5000)],
+    [
+        (HEADERS[0], "utf-8", 20),
+        pytest.param(HEADERS[1], "utf-8-sig", 20, marks=pytest.mark.slow),  # the demo's own table has a BOM
+        (HEADERS[2], "gb18030", 5000),
+    ],
 )
 def test_a_csv_becomes_a_model(tmp_path: Path, header: tuple[str, str], encoding: str, count: int) -> None:
     source, workspace = tmp_path / "my.csv", tmp_path / "mine"
