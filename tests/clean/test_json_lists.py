@@ -61,3 +61,12 @@ def test_a_list_that_is_cut_short_says_so(tmp_path: Path) -> None:
     items = read(write(tmp_path / "a.json", whole[: len(whole) // 2]))
     assert 40 < len(texts(items)) < 60
     assert bad(items)[-1].ends
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "gb18030", "utf-16"])
+def test_a_long_list_on_one_line(tmp_path: Path, encoding: str) -> None:
+    rows = [{"text": f"第{n}篇，说的是天气与健康" * 9} for n in range(3000)]
+    path = write(tmp_path / "a.json", json.dumps(rows, ensure_ascii=False), encoding)
+    items = read(path)
+    assert texts(items) == [row["text"] for row in rows]
+    assert bad(items) == []

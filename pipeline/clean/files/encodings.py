@@ -148,15 +148,29 @@ def is_utf8_all_the_same(line: bytes) -> bool:
         return False
 
 
-class _ByLine(codecs.BufferedIncrementalDecoder):
-    """GB18030, and what lines of UTF-8 stand between."""
+class _ByLine(codecs.IncrementalDecoder):
+    """GB18030, and what lines of UTF-8 stand between; a line is held back until it ends, or is too long to be one."""
 
-    def _buffer_decode(self, data: Any, errors: str, final: bool) -> tuple[str, int]:
-        whole = len(data) if final else max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
-        if not whole and len(data) > LONGEST:
-            return codecs.getincrementaldecoder("gb18030")(errors).decode(data), len(data)
-        lines = bytes(data[:whole]).splitlines(keepends=True)
-        return "".join(decoded(line, "gb18030") for line in lines), whole
+    def __init__(self, errors: str):
+        super().__init__(errors)
+        self._held: list[bytes] = []
+        self._long = codecs.getincrementaldecoder("gb18030")(errors)
+
+    def decode(self, data: Any, final: bool = False) -> str:
+        """The lines that end here."""
+        self._held.append(bytes(data))
+        ends = final or b"\n" in data or b"\r" in data
+        if not ends and sum(map(len, self._held)) <= LONGEST:
+            return ""
+        whole = b"".join(self._held)
+        cut = len(whole) if final else max(whole.rfind(b"\n"), whole.rfind(b"\r")) + 1
+        self._held = [whole[cut:]]
+        if not ends:
+            self._held = []
+            return self._long.decode(whole)
+        begun = self._long.getstate()[0]  # a character of a long line that was cut in two
+        self._long.reset()
+        return "".join(decoded(line, "gb18030") for line in (begun + whole[:cut]).splitlines(keepends=True))
 
 
 def text_lines(file: BinaryIO, encoding: str, longest: int | None = None) -> Iterator[tuple[int, str | None]]:

@@ -150,11 +150,12 @@ class _Window:
         self.byte()
         left, wanted = self.text[self.at :], max(_PIECE, len(self.text) - self.at)
         pieces = [left]
-        while wanted > 0 and (block := self.file.read1(wanted)):  # type: ignore[attr-defined]
-            pieces.append(self.decoder.decode(block))
+        while wanted > 0 or not any(pieces[1:]):  # a decoder may hold back what has no line end yet
+            block = self.file.read1(max(wanted, _PIECE))  # type: ignore[attr-defined]
+            pieces.append(self.decoder.decode(block, final=not block))
+            if not block:
+                break
             wanted -= len(block)
-        if wanted > 0:
-            pieces.append(self.decoder.decode(b"", final=True))
         self.text, self.at, self.counted = "".join(pieces), 0, 0
         return len(self.text) > len(left)
 
