@@ -292,13 +292,15 @@ def _refuse_strangers(output: Path, building: Path) -> None:
         if _is_strange(folder):
             raise UserError(f"{folder}: holds files that are not ours; move it away, or choose another workspace=")
     if _is_strange(output):
-        aside = next(path for n in count(1) if not (path := output.with_name(f"{output.name}.aside{n}")).exists())
-        output.rename(aside)
-        warn(
-            tell(
-                f"{output}: without its {MANIFEST}; set aside as {aside}", f"{output}：缺少 {MANIFEST}，已移到 {aside}"
-            )
-        )
+        kept = set_aside(output)
+        warn(tell(f"{output}: without its {MANIFEST}; kept as {kept}", f"{output}：缺少 {MANIFEST}，保留在 {kept}"))
+
+
+def set_aside(folder: Path) -> Path:
+    """Move a folder to the next free name, `<name>.old1` and so on."""
+    kept = next(path for n in count(1) if not (path := folder.with_name(f"{folder.name}.old{n}")).exists())
+    os.replace(folder, kept)
+    return kept
 
 
 def _is_strange(folder: Path) -> bool:

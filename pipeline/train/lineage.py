@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 
 from pipeline.train.config import FinetuneConfig, ModelConfig, PretrainConfig, TrainConfig
 from utils.console import UserError, say, tell
-from utils.stage import MANIFEST, Json, differences, hash_file, identity_of, manifest, read_json
+from utils.stage import MANIFEST, Json, differences, hash_file, identity_of, manifest, read_json, set_aside
 
 RUN = "run.json"
 
@@ -109,10 +108,7 @@ def refuse(output: Path, found: list[str]) -> None:
     )
 
 
-def set_aside(output: Path) -> None:
+def keep_apart(output: Path) -> None:
     """A trained model is never deleted: it moves to the next free name."""
-    number = 1
-    while (kept := output.with_name(f"{output.name}.old{number}")).exists():
-        number += 1
-    os.replace(output, kept)
+    kept = set_aside(output)
     say(tell(f"{output}: the earlier run is kept as {kept}", f"{output}：先前的训练保留在 {kept}"))

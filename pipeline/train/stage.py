@@ -82,7 +82,7 @@ def run(task: Task) -> bool:
         if engine.rank == 0:
             stack.enter_context(lock(task.output))
             if replaced:
-                lineage.set_aside(task.output)
+                lineage.keep_apart(task.output)
         engine.wait()  # nobody looks into the folder before it is the one we write
         _train(task, codec, model, engine, now | {"precision": precision})
         engine.close()

@@ -35,7 +35,7 @@ def test_an_output_without_a_manifest_is_set_aside(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("x", encoding="utf-8")
     assert build("s", Config(), {}, tmp_path / "out", making)
-    assert (tmp_path / "out.aside1" / "thesis.txt").exists()
+    assert (tmp_path / "out.old1" / "thesis.txt").exists()
     assert (tmp_path / "out" / "made").exists()
 
 
