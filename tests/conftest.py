@@ -16,7 +16,8 @@ import sentencepiece
 from tests.commands import TINY, run, train
 from tests.readmes import READMES, left_out
 from utils.chat import MARKS
-from utils.codec import SPM, Codec
+from utils.codec import Codec
+from utils.encoders import SPM
 from utils.stage import write_manifest
 
 hypothesis.settings.register_profile("no deadline", deadline=None)

@@ -1,8 +1,7 @@
 """A tokenizer folder, opened: text to ids and back, the same in every stage.
 
-SentencePiece encodes (five times faster than the published `tokenizer.json`, which gives the same ids); marks
-get their ids from `utils/chat.py` and never arise from text. Decoding goes through bytes, so that a character
-spread over several tokens never shows as a broken one while it streams.
+What encodes is behind `utils/encoders.py`; marks get their ids here, by name, and never arise from text. Decoding goes
+through bytes, so that a character spread over several tokens never shows as a broken one while it streams.
 """
 
 from __future__ import annotations
@@ -13,12 +12,14 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import sentencepiece
 
 from utils.chat import END_OF_TEXT, END_OF_TURN, MARK_IDS, MARKS, PAD, Segment
 from utils.console import UserError
+from utils.encoders import FAST, SPM, SentencePieceEncoder, open_encoder
 
-SPM = "spm.model"
+FILES = (SPM, FAST, "tokenizer_config.json", "chat_template.jinja")
+"""What a tokenizer folder holds; an imported one has no SentencePiece model."""
+
 Span = tuple[int, int]
 
 
@@ -26,33 +27,41 @@ class Codec:
     """Encode and decode with the tokenizer of one folder."""
 
     def __init__(self, folder: Path):
-        path = folder / SPM
-        if not path.is_file():
-            raise UserError(f"{path}: no tokenizer there; run the tokenizer stage, or give a folder that Yaya made")
         self.folder = folder
-        self.spm = sentencepiece.SentencePieceProcessor()
-        try:
-            self.spm.Load(str(path))
-        except RuntimeError:
-            beside_weights = (folder / "config.json").is_file()  # a trained model's folder: not one to delete
-            mend = f"copy {SPM} again" if beside_weights else f"delete {folder} and run the tokenizer stage again"
-            raise UserError(f"{path}: damaged; {mend}") from None
-        self.vocab_size: int = self.spm.GetPieceSize()
-        if self.vocab_size <= max(MARK_IDS.values()):
-            raise UserError(f"{path}: only {self.vocab_size} pieces; not a Yaya tokenizer")
-        for mark, number in MARK_IDS.items():
-            if self.spm.IdToPiece(number) != mark:
-                raise UserError(
-                    f"{path}: id {number} is {self.spm.IdToPiece(number)!r}, not {mark!r}; not a Yaya tokenizer"
-                )
-        self.end_of_text = MARK_IDS[END_OF_TEXT]
-        self.end_of_turn = MARK_IDS[END_OF_TURN]
-        self.pad = MARK_IDS[PAD]
+        self.encoder = open_encoder(folder)
+        self.vocab_size = self.encoder.vocab_size
+        self.marks = self._marks()
+        """The id of each mark."""
+        self.end_of_text = self.marks[END_OF_TEXT]
+        self.end_of_turn = self.marks[END_OF_TURN]
+        self.pad = self.marks[PAD]
         self.dtype = np.dtype(np.uint16 if self.vocab_size <= 1 << 16 else np.uint32)
+
+    def _marks(self) -> dict[str, int]:
+        path = self.encoder.path
+        found: dict[str, int] = {}
+        for mark in MARKS:
+            number = self.encoder.id_of(mark)
+            if number is None:
+                mend = "give it to the tokenizer stage as tokenizer.path, which adds the marks"
+                raise UserError(f"{path}: no {mark} in its vocabulary, so not a Yaya tokenizer; {mend}")
+            found[mark] = number
+        if isinstance(self.encoder, SentencePieceEncoder) and found != MARK_IDS:
+            raise UserError(f"{path}: its marks are not the ids 1 to {len(MARKS)}; not a Yaya tokenizer")
+        return found
+
+    @property
+    def files(self) -> list[str]:
+        """The names of those files that belong to the tokenizer."""
+        return [name for name in FILES if (self.folder / name).is_file()]
 
     def encode(self, text: str) -> np.ndarray:
         """A text's ids; no mark is among them, whatever the text says."""
-        return np.asarray(self.spm.Encode(text, return_type="numpy"), self.dtype)
+        return self.encoder.encode(text).astype(self.dtype)
+
+    def encode_all(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """`encode` of each, in the encoder's own integers."""
+        return self.encoder.encode_all(texts)
 
     def encode_segments(self, segments: Iterable[Segment]) -> tuple[np.ndarray, list[Span]]:
         """Segments as ids, and the half-open spans of those that are trained, neighbours joined."""
@@ -61,7 +70,7 @@ class Codec:
         at = 0
         for segment in segments:
             if segment.is_mark:
-                ids = np.array([MARK_IDS[segment.text]], self.dtype)
+                ids = np.array([self.marks[segment.text]], self.dtype)
             else:
                 ids = self.encode(segment.text)
             if segment.trained and len(ids):
@@ -73,19 +82,10 @@ class Codec:
             at += len(ids)
         return np.concatenate(parts, dtype=self.dtype) if parts else np.empty(0, self.dtype), spans
 
-    @cached_property
+    @property
     def piece_bytes(self) -> list[bytes]:
         """The bytes that each id stands for; marks are shown as written, unknown as nothing."""
-        table = []
-        for i in range(self.vocab_size):
-            piece = self.spm.IdToPiece(i)
-            if self.spm.IsByte(i):
-                table.append(bytes([int(piece[3:5], 16)]))
-            elif self.spm.IsUnknown(i):
-                table.append(b"")
-            else:
-                table.append(piece.replace("\u2581", " ").encode())
-        return table
+        return self.encoder.piece_bytes
 
     def decode(self, ids: Sequence[int]) -> str:
         """Ids as text; bytes that are no UTF-8 become U+FFFD."""
@@ -107,5 +107,5 @@ class Codec:
     @cached_property
     def _lengths(self) -> np.ndarray:
         lengths = np.array([len(b) for b in self.piece_bytes], np.int64)
-        lengths[: len(MARKS) + 1] = 0
+        lengths[list(self.marks.values())] = 0
         return lengths

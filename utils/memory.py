@@ -1,9 +1,13 @@
-"""Memory that the C library keeps: without asking the system for it again, large arrays cost a fifth less time."""
+"""Memory: how much the system could give, and what the C library keeps of what was freed.
+
+Without asking the system for it again, large arrays cost a fifth less time.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import sys
+from pathlib import Path
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # names of glibc's mallopt
 
@@ -19,3 +23,12 @@ def keep_freed() -> None:
     mallopt(_MMAP_THRESHOLD, 32 << 20)
     mallopt(_TRIM_THRESHOLD, 64 << 20)
     mallopt(_TOP_PAD, 16 << 20)
+
+
+def available() -> int | None:
+    """Bytes that a process could still get without pushing others out; None where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)

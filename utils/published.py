@@ -14,8 +14,8 @@ from typing import TypeVar
 
 from safetensors import SafetensorError
 
-from utils.codec import SPM
 from utils.console import UserError
+from utils.encoders import SPM, encoder_file
 from utils.stage import Json, read_json
 
 M = TypeVar("M")
@@ -31,7 +31,7 @@ def weights(folder: Path) -> list[Path]:
 
 def is_whole(folder: Path) -> bool:
     """Are weights, config and tokenizer there?"""
-    return (folder / "config.json").is_file() and (folder / SPM).is_file() and bool(weights(folder))
+    return (folder / "config.json").is_file() and encoder_file(folder) is not None and bool(weights(folder))
 
 
 def check(folder: Path) -> None:
@@ -53,7 +53,7 @@ def check(folder: Path) -> None:
         )
     if not weights(folder):
         raise UserError(f"{folder}: no weights (*.safetensors); copy them there, or train again")
-    if not (folder / SPM).is_file():
+    if encoder_file(folder) is None:
         raise UserError(f"{folder}: no tokenizer ({SPM}); copy the one it was trained with there")
 
 
@@ -88,9 +88,10 @@ def opened(folder: Path, load: Callable[[Path], M]) -> M:
 def same_vocabulary(folder: Path, tokenizer: int, model: int) -> None:
     """Refuse a tokenizer that counts other pieces than the weights were trained on."""
     if tokenizer != model:
+        path = encoder_file(folder) or folder / SPM
         raise UserError(
-            f"{folder / SPM}: {tokenizer} pieces, and the model has {model}: the tokenizer of another model; "
-            f"copy the {SPM} it was trained with there"
+            f"{path}: {tokenizer} pieces, and the model has {model}: the tokenizer of another model; "
+            f"copy the {path.name} it was trained with there"
         )
 
 

@@ -67,11 +67,16 @@ def record_shards(clean: Path, split: str) -> dict[str, list[Path]]:
 
 
 def read_records(path: Path, columns: Sequence[str] | None = None) -> Iterator[Record]:
-    """A shard's records, a row group at a time."""
+    """A shard's records."""
+    for batch in record_batches(path, columns):
+        yield from batch.to_pylist()
+
+
+def record_batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """A shard's records as Arrow, some thousands at a time."""
     with _damage_told(path):
         file = pq.ParquetFile(path)
-        for batch in file.iter_batches(batch_size=4096, columns=list(columns) if columns else None):
-            yield from batch.to_pylist()
+        yield from file.iter_batches(batch_size=4096, columns=list(columns) if columns else None)
 
 
 def kinds_in(clean: Path, split: str = "train") -> dict[str, int]:

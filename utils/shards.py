@@ -257,10 +257,17 @@ def vocabulary(pack: Path) -> int:
     return int(_finished(pack)["counters"]["vocab_size"])
 
 
+def marks(pack: Path) -> dict[str, int]:
+    """The ids of the marks in the pack's shards."""
+    return dict(_finished(pack)["counters"]["marks"])
+
+
 def _finished(pack: Path) -> Json:
     known = manifest(pack)
     if known is None:
         raise UserError(f"{pack}: not finished (no manifest.json); run the pack stage first")
+    if "marks" not in known["counters"]:
+        raise UserError(f"{pack}: packed by an earlier version; delete the folder and run the pack stage again")
     return known
 
 

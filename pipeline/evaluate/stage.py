@@ -25,6 +25,7 @@ from pipeline.evaluate.scores import Reply, by_source, score
 from utils.chat import conversation
 from utils.codec import Codec
 from utils.console import UserError, progress, say, tell
+from utils.encoders import FAST, SPM
 from utils.published import check, is_base, is_whole, model_of, opened, same_vocabulary, weights
 from utils.stage import MANIFEST, Json, build, read_json, whole, write_json
 
@@ -55,7 +56,7 @@ def run(config: EvaluateConfig, model: Path, clean: Path, output: Path, workspac
     """Evaluate one model folder; what the other stages of its workspace left is shown on the page."""
     check(model)
     exams = {path: read_exam(Path(path)) for path in config.exams}
-    files = [*weights(model), model / "config.json", model / "spm.model", model / "training.json"]
+    files = [*weights(model), *(model / name for name in ("config.json", SPM, FAST, "training.json"))]
     inputs = {f"model/{path.name}": path for path in files if path.is_file()}
     inputs |= {"clean": clean} | {f"exam {path}": Path(path) for path in exams}
 

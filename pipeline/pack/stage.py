@@ -61,7 +61,7 @@ def pack(config: PackConfig, clean: Path, tokenizer: Path, folder: Path) -> Json
     shutil.rmtree(folder / PARTS)
     _say_what_was_done(report)
     shards = {name: counts for part in parts.values() for name, counts in part["shards"].items()}
-    return {"vocab_size": codec.vocab_size, "shards": dict(sorted(shards.items()))}
+    return {"vocab_size": codec.vocab_size, "marks": codec.marks, "shards": dict(sorted(shards.items()))}
 
 
 @dataclass(frozen=True)

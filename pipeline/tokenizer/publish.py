@@ -6,14 +6,15 @@ the merges are every way in which a learned piece falls into two known ones, bes
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import sentencepiece
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
 
-from pipeline.tokenizer.vocabulary import SPACE, is_special, load
+from pipeline.tokenizer.vocabulary import is_special, load
 from utils.chat import END_OF_TURN, MARKS, PAD, TEMPLATE
-from utils.codec import SPM
+from utils.encoders import FAST, SPACE, SPM
 from utils.stage import Json, whole, write_json
 
 NEWLINE = "\n"
@@ -22,7 +23,12 @@ NEWLINE = "\n"
 def publish(model: bytes, folder: Path) -> None:
     """All files of a tokenizer folder."""
     _write(folder / SPM, model)
-    _write(folder / "tokenizer.json", fast_tokenizer(load(model)).to_str(pretty=True).encode())
+    publish_fast(json.loads(fast_tokenizer(load(model)).to_str()), folder)
+
+
+def publish_fast(tokenizer: Json, folder: Path) -> None:
+    """What `AutoTokenizer` loads."""
+    _write(folder / FAST, json.dumps(tokenizer, ensure_ascii=False, indent=2).encode())
     _write(folder / "chat_template.jinja", TEMPLATE.encode())
     write_json(folder / "tokenizer_config.json", wrapper_config())
 

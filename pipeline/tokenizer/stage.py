@@ -1,77 +1,97 @@
 """Clean records in, a tokenizer out: spm.model, tokenizer.json, tokenizer_config.json, chat_template.jinja.
 
 A sample of the train records (`sample.py`) teaches SentencePiece a vocabulary (`vocabulary.py`), which is
-published in the form that other tools read (`publish.py`). Alone: `python -m pipeline.tokenizer configs/demo.yaml`.
+published in the form that other tools read (`publish.py`); or another's vocabulary is taken (`imported.py`).
+Alone: `python -m pipeline.tokenizer configs/demo.yaml`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import chain, islice, zip_longest
 from pathlib import Path
 
-import sentencepiece
-
+from pipeline.tokenizer import imported
 from pipeline.tokenizer.config import TokenizerConfig
 from pipeline.tokenizer.publish import publish
-from pipeline.tokenizer.sample import bytes_in, drawn, lines_of, texts_of
-from pipeline.tokenizer.vocabulary import Vocabulary, learn, load
-from utils.console import UserError, progress, say, tell
+from pipeline.tokenizer.sample import Sample, draw, estimate, texts_of
+from pipeline.tokenizer.vocabulary import Vocabulary, learn
+from utils.chat import conversation
+from utils.codec import Codec
+from utils.console import UserError, progress, say, tell, warn
+from utils.memory import available
+from utils.records import Record, read_records, record_shards
 from utils.stage import Json, build, write_json
 from utils.workers import run_apart
 
 LONG = 2_000_000
-"""A sample of more characters takes more than a moment to learn from."""
+"""A sample of more bytes takes more than a moment to learn from."""
 
-MEASURED = 1_000_000
-"""Characters of each source that are encoded to see how well the vocabulary fits it."""
+TRIED = 2000
+"""Records that a tokenizer which was taken has to bring back as they were."""
 
 
 def run(config: TokenizerConfig, clean: Path, output: Path) -> bool:
     """Make the tokenizer, unless it is there already."""
-    done: Json = {}
+    taken = imported.file_of(Path(config.path).expanduser()) if config.path else None
+    inputs = {"clean": clean} | ({"path": taken} if taken else {})
 
     def work(folder: Path) -> Json:
-        done.update(_make(config, clean, folder))
-        return {name: done[name] for name in ("asked", "vocab_size", "sampled_records", "sampled_bytes")}
+        counters = _take(taken, clean, folder) if taken else _learn(config, clean, folder)
+        write_json(folder / "report.json", counters)
+        return counters
 
-    built = build("tokenizer", config, {"clean": clean}, output, work, ("sentencepiece", "tokenizers"))
-    if built:
-        for line in closing_lines(done, output):
-            say(line)
-    return built
+    return build("tokenizer", config, inputs, output, work, ("sentencepiece", "tokenizers"))
 
 
-def _make(config: TokenizerConfig, clean: Path, folder: Path) -> Json:
-    total = bytes_in(clean)
-    share = min(1.0, config.sample_megabytes * 1e6 / max(total, 1))
-    sentences: list[str] = []
-    beginnings: dict[str, list[str]] = {}
-    measured: dict[str, int] = {}
-    records = 0
-    with progress(tell("tokenizer: read", "词表：读取"), int(total * share), tell("bytes", "字节")) as meter:
-        for record in drawn(clean, share, config.seed):
-            records += 1
-            source = record["source"]
-            for text in texts_of(record):
-                sentences += lines_of(text)
-                meter.advance(len(text.encode()))
-                if measured.get(source, 0) < MEASURED:
-                    beginnings.setdefault(source, []).append(text)
-                    measured[source] = measured.get(source, 0) + len(text)
-    if not any(sentences):
-        raise UserError(f"{clean}: no text in the train split to learn a vocabulary from; give clean.inputs more")
+# ---------------------------------------------------------------- learned
+
+
+def _learn(config: TokenizerConfig, clean: Path, folder: Path) -> Json:
+    sample = _drawn(config, clean)
     with progress(tell("tokenizer: learn", "词表：训练")):
-        vocabulary = _learned(sentences, config)
+        vocabulary = _learned(sample.lines(), config)
     publish(vocabulary.model, folder)
-    report = {
+    size = vocabulary.size
+    if size < config.vocab_size:
+        say(
+            tell(
+                f"tokenizer: {config.vocab_size:,} pieces are too many for this text; the vocabulary has {size:,}",
+                f"词表：文本太少，撑不起 {config.vocab_size:,} 个词元，词表缩为 {size:,}",
+            )
+        )
+    return {
         "asked": config.vocab_size,
-        "vocab_size": vocabulary.size,
-        "sampled_records": records,
-        "sampled_bytes": sum(len(s.encode()) for s in sentences),
-        "characters_per_token": fit(load(vocabulary.model), beginnings),
+        "vocab_size": size,
+        "sampled_records": len(sample.texts),
+        "sampled_bytes": sample.bytes_by_language,
     }
-    write_json(folder / "report.json", report)
-    return report
+
+
+def _drawn(config: TokenizerConfig, clean: Path) -> Sample:
+    """The sample, after a word on what it will cost."""
+    ahead = estimate(clean, config)
+    _tell_estimate(config, ahead.text, ahead.sample, ahead.memory)
+    with progress(tell("tokenizer: read", "词表：读取"), ahead.records, tell("records", "条")) as meter:
+        sample = draw(clean, config, meter.advance)
+    if not any(text.strip() for text in sample.texts):
+        raise UserError(f"{clean}: no text in the train split to learn a vocabulary from; give clean.inputs more")
+    if short := [name for name, share in config.languages.items() if share and name not in sample.bytes_by_language]:
+        named = ", ".join(short)
+        warn(tell(f"tokenizer.languages: no text in {named}", f"tokenizer.languages：语料中没有 {named} 文本"))
+    return sample
+
+
+def _tell_estimate(config: TokenizerConfig, text: int, sample: int, memory: int) -> None:
+    read, there, needed = (f"{size / 1e6:,.{0 if size > 1e7 else 1}f} MB" for size in (sample, text, memory))
+    english = f"learns from {read} of {there} of text, about {needed} of memory"
+    say(tell(f"tokenizer: {english}", f"词表：从 {there} 文本中取 {read} 学习，约需内存 {needed}"))
+    if (room := available()) is not None and memory > room:
+        mend = f"tokenizer.sample_megabytes={max(1, int(config.sample_megabytes * room / memory * 0.8))}"
+        free = f"{room / 1e6:,.0f} MB"
+        english = f"tokenizer: only {free} are free; if it is killed, give {mend}"
+        warn(tell(english, f"词表：可用内存只有 {free}；若被系统终止，请设 {mend}"))
 
 
 def _learned(sentences: list[str], config: TokenizerConfig) -> Vocabulary:
@@ -83,32 +103,57 @@ def _learned(sentences: list[str], config: TokenizerConfig) -> Vocabulary:
     return run_apart(learning, sentences, mend)
 
 
-def fit(spm: sentencepiece.SentencePieceProcessor, texts: dict[str, list[str]]) -> dict[str, float]:
-    """Characters a token, by source, on the beginning of each."""
-    found = {}
-    for source, pieces in texts.items():
-        tokens = sum(len(ids) for ids in spm.Encode(pieces))
-        found[source] = round(sum(map(len, pieces)) / max(tokens, 1), 3)
-    return found
+# ---------------------------------------------------------------- taken
 
 
-def closing_lines(report: Json, output: Path) -> list[str]:
-    """What a person wants to know of it."""
-    lines = []
-    asked, size = report["asked"], report["vocab_size"]
-    if size < asked:
-        lines.append(
-            tell(
-                f"tokenizer: {asked:,} pieces are too many for this text; the vocabulary has {size:,}",
-                f"词表：文本太少，撑不起 {asked:,} 个词元，词表缩为 {size:,}",
-            )
-        )
-    fits = ", ".join(f"{source} {value:.2f}" for source, value in report["characters_per_token"].items())
-    text = f"{report['sampled_bytes'] / 1e3:,.0f} kB"
-    lines.append(
+def _take(path: Path, clean: Path, folder: Path) -> Json:
+    imported.take(path, folder)
+    codec = Codec(folder)
+    added = imported.marks_added(path, codec)
+    named = tell(f"; marks added: {' '.join(added)}", f"；补上标记 {' '.join(added)}") if added else ""
+    say(
         tell(
-            f"tokenizer: {size:,} pieces from {text} of text; characters a token: {fits} -> {output}",
-            f"词表：从 {text} 文本得到 {size:,} 个词元；每词元字数：{fits} -> {output}",
+            f"tokenizer: {codec.vocab_size:,} pieces taken from {path}{named}",
+            f"词表：取自 {path}，共 {codec.vocab_size:,} 个词元{named}",
         )
     )
-    return lines
+    records = list(islice(_train_records(clean), TRIED))
+    texts = [text for record in records for text in texts_of(record)]
+    changed = imported.changed(codec, texts)
+    chats = [conversation(r["messages"], r["tools"]) for r in records if r["kind"] == "chat"]
+    apart = imported.told_apart(codec, chats)
+    _tell_losses(len(texts), changed, len(chats), apart)
+    return {
+        "taken": path.name,
+        "vocab_size": codec.vocab_size,
+        "marks_added": added,
+        "tried": {"texts": len(texts), "changed": len(changed), "chats": len(chats), "template_differs": apart},
+    }
+
+
+def _train_records(clean: Path) -> Iterator[Record]:
+    """Source by source in turn, so that the first of each are among the first."""
+    streams = [chain.from_iterable(map(read_records, some)) for some in record_shards(clean, "train").values()]
+    for records in zip_longest(*streams):
+        yield from filter(None, records)
+
+
+def _tell_losses(texts: int, changed: Sequence[str], chats: int, apart: int) -> None:
+    """What a tokenizer that was taken does worse than one of ours."""
+    if changed:
+        first = excerpt(changed[0])
+        warn(
+            tell(
+                f"tokenizer: {len(changed):,} of {texts:,} texts do not come back as they were, such as {first}",
+                f"词表：{texts:,} 段文本中有 {len(changed):,} 段无法原样还原，例如 {first}",
+            )
+        )
+    if apart:
+        english = f"{apart:,} of {chats:,} dialogues get other ids from the chat template than in training"
+        chinese = f"{chats:,} 段对话中有 {apart:,} 段，按聊天模板编码与训练所读不一致"
+        warn(tell(f"tokenizer: {english}", f"词表：{chinese}"))
+
+
+def excerpt(text: str) -> str:
+    """The beginning of a text, as it can be printed anywhere."""
+    return ascii(text[:40]) if not text[:40].isprintable() else repr(text[:40])

@@ -16,11 +16,11 @@ from pipeline.tokenizer.config import TokenizerConfig
 from pipeline.tokenizer.sample import LINE
 from utils.chat import MARKS
 from utils.console import UserError
+from utils.encoders import SPACE
 
 THREADS = 8
 _REQUIRED = re.compile(r"smaller than required_chars\. \d+ vs (\d+)")
 _TOO_HIGH = re.compile(r"Please set it to a value <= (\d+)")
-SPACE = "\u2581"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 
 from pipeline.train.feed import Rows, positions
 from pipeline.train.order import uniform
-from utils.chat import END_OF_TURN, MARK_IDS, TURN
+from utils.chat import END_OF_TURN, TURN
 from utils.codec import Codec
 from utils.scoring import UNTRAINED
 
@@ -27,19 +27,20 @@ class Blur:
     def __init__(self, share: float, seed: int, codec: Codec):
         self.share, self.seed, self.pad = share, seed, codec.pad
         # pieces never reach across a line break, so a turn begins with these whatever is said in it
-        self._header = [MARK_IDS[TURN], *codec.encode("user\n").tolist()]
-        self._first, self._end = max(MARK_IDS.values()) + 1, codec.vocab_size
+        self._header = [codec.marks[TURN], *codec.encode("user\n").tolist()]
+        self._edges = (codec.marks[TURN], codec.marks[END_OF_TURN])
+        self._others = pieces_of_text(codec)
 
     def __call__(self, rows: Rows, first: int) -> Rows:
         """These rows as the sequences from number `first` on read them."""
-        asked_NL = without_short(users_words(rows.input_ids, self._header), LEAST)
+        asked_NL = without_short(users_words(rows.input_ids, self._header, self._edges), LEAST)
         blurred = Rows(rows.input_ids.copy(), rows.targets.copy(), rows.position_ids.copy())
         length = rows.input_ids.shape[1]
         for row, asked_L in enumerate(asked_NL):
             key = f"{self.seed}/blur/{first + row}"
             drawn_L, others_L = uniform(length, key), uniform(length, f"{key}/others")
             replaced_L = asked_L & (drawn_L < self.share / 2)
-            others_L = self._first + (others_L * (self._end - self._first)).astype(np.int64)
+            others_L = self._others[(others_L * len(self._others)).astype(np.int64)]
             blurred.input_ids[row, replaced_L] = others_L[replaced_L]
             self._leave_out(blurred, row, asked_L & (drawn_L >= 1 - self.share / 2))
         return blurred
@@ -59,13 +60,19 @@ class Blur:
         rows.position_ids[row] = positions(starts_L[None])[0]
 
 
-def users_words(ids_NL: np.ndarray, header: list[int]) -> np.ndarray:
+def pieces_of_text(codec: Codec) -> np.ndarray:
+    """Every id but the marks and the unknown, in order."""
+    table = [i for i, stands_for in enumerate(codec.piece_bytes) if stands_for]
+    return np.setdiff1d(table, list(codec.marks.values()))
+
+
+def users_words(ids_NL: np.ndarray, header: list[int], edges: tuple[int, int]) -> np.ndarray:
     """Which tokens stand in a user's turn, between its header and its end."""
     places_L = np.arange(ids_NL.shape[1])
     opens_NL = np.ones(ids_NL.shape, bool)
     for offset, token in enumerate(header):
         opens_NL &= np.roll(ids_NL, -offset, axis=1) == token
-    turns_NL = (ids_NL == MARK_IDS[TURN]) | (ids_NL == MARK_IDS[END_OF_TURN])
+    turns_NL = np.isin(ids_NL, edges)
     last_NL = np.maximum.accumulate(np.where(turns_NL, places_L, 0), axis=1)
     return np.take_along_axis(opens_NL, last_NL, axis=1) & (places_L - last_NL >= len(header))
 

@@ -20,10 +20,10 @@ import numpy as np
 from pipeline.train.bins import Plan, planned
 from pipeline.train.config import Verb
 from pipeline.train.order import assigned, permuted, weights
-from utils.chat import END_OF_TEXT, MARK_IDS, PAD, TURN
+from utils.chat import END_OF_TEXT, PAD, TURN
 from utils.console import UserError
 from utils.scoring import UNTRAINED
-from utils.shards import Source, sources
+from utils.shards import Source, marks, sources
 from utils.stage import Json
 
 
@@ -230,7 +230,8 @@ class ShardFeed:
 
 def held_out(pack: Path, verb: Verb, seq_len: int, cache: Path, split: str = "valid") -> dict[str, Sequences]:
     """A split's sequences by source: fixed, complete, each byte in one of them. Empty if the split is."""
-    pad, edge, turn = MARK_IDS[PAD], MARK_IDS[END_OF_TEXT], MARK_IDS[TURN]
+    ids = marks(pack)
+    pad, edge, turn = ids[PAD], ids[END_OF_TEXT], ids[TURN]
     found = sources(pack, verb, split)
     if verb == "pretrain":
         return {name: RunningText(source, seq_len, edge, pad) for name, source in found.items()}

@@ -16,8 +16,6 @@ from pipeline.train.engine import Tensors, load_masters
 from utils.codec import Codec
 from utils.stage import Json, put_in_place, read_json, sync, write_json
 
-TOKENIZER_FILES = ("spm.model", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
-
 
 def publish(model: PreTrainedModel, masters: Tensors, codec: Codec, training: Json, folder: Path) -> None:
     """Write the folder beside its place and put it there by renaming; fp32, so that nothing is lost."""
@@ -33,7 +31,7 @@ def publish(model: PreTrainedModel, masters: Tensors, codec: Codec, training: Js
             bos_token_id=codec.end_of_text,
         )
         plain.save_pretrained(draft)
-        for name in TOKENIZER_FILES:
+        for name in codec.files:
             shutil.copyfile(codec.folder / name, draft / name)
         write_json(draft / "training.json", training)
         for path in draft.iterdir():
@@ -43,8 +41,8 @@ def publish(model: PreTrainedModel, masters: Tensors, codec: Codec, training: Js
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def published_step(folder: Path) -> int:
+def published_step(folder: Path, codec: Codec) -> int:
     """The step of the model that lies there; -1 if there is none, or not all of it."""
-    if not all((folder / name).is_file() for name in ("training.json", "model.safetensors", *TOKENIZER_FILES)):
+    if not all((folder / name).is_file() for name in ("training.json", "model.safetensors", *codec.files)):
         return -1
     return int(read_json(folder / "training.json")["step"])

@@ -145,7 +145,7 @@ def _train(task: Task, codec: Codec, model: PreTrainedModel, engine: Engine, now
     finally:
         log.close()
     if engine.rank == 0:
-        _finish(task, state, now)
+        _finish(task, state, now, codec)
 
 
 def _open_data(task: Task, codec: Codec, engine: Engine) -> tuple[Feed, dict[str, Any]]:
@@ -229,7 +229,8 @@ def _save(task: Task, state: State, engine: Engine, feed: Feed, model: PreTraine
         checkpoints.prune(task.output, task.config.keep, state.decay_start)
 
     saved = guards.survives_full_disk(f"step {state.step}", write)
-    if saved and state.step >= published_step(task.output / "model"):  # a longer run keeps the shorter one's model
+    beyond = state.step >= published_step(task.output / "model", codec)
+    if saved and beyond:  # a longer run keeps the shorter one's model
         _publish(task, state, weights, model, codec)
     return saved
 
@@ -244,7 +245,7 @@ def _publish(task: Task, state: State, weights: Weights, model: PreTrainedModel,
 
 def _publish_last(task: Task, state: State, engine: Engine, model: PreTrainedModel, codec: Codec) -> None:
     """A run that was killed, or had no room, between its last checkpoint and its model makes up for it."""
-    behind = engine.rank == 0 and published_step(task.output / "model") != state.step
+    behind = engine.rank == 0 and published_step(task.output / "model", codec) != state.step
     if engine.sum([float(behind)])[0]:
         weights = engine.weights()
         if weights is not None:
@@ -261,9 +262,9 @@ def _all_cursors(feed: Feed, engine: Engine) -> Json:
     return {lane: cursor for part in parts for lane, cursor in part.items()}
 
 
-def _finish(task: Task, state: State, now: Json) -> None:
+def _finish(task: Task, state: State, now: Json, codec: Codec) -> None:
     """The manifest comes last: it says that the model is complete."""
-    if published_step(task.output / "model") != state.step:
+    if published_step(task.output / "model", codec) != state.step:
         raise UserError(
             f"disk full: the finished model could not be saved in {task.output}; free some space and run again"
         )

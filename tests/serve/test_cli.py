@@ -15,8 +15,9 @@ import pytest
 
 import cli_demo
 from tests.conftest import TAUGHT
-from utils.codec import SPM, Codec
+from utils.codec import Codec
 from utils.console import UserError
+from utils.encoders import SPM
 
 ROOT = Path(__file__).parents[2]
 ENV = os.environ | {"OMP_NUM_THREADS": "1", "LC_ALL": "C.UTF-8", "LANG": "en_US.UTF-8", "RANK": "0"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -15,12 +14,13 @@ from hypothesis import strategies as st
 from pipeline.clean.config import CleanConfig, Input
 from pipeline.clean.stage import run as clean
 from pipeline.tokenizer.config import TokenizerConfig
-from pipeline.tokenizer.sample import bytes_in, drawn, lines_of, texts_of
+from pipeline.tokenizer.sample import draw, lines_of
 from pipeline.tokenizer.stage import run
 from pipeline.tokenizer.vocabulary import is_special, learn, load, train
 from utils.chat import MARK_IDS, MARKS, conversation
 from utils.codec import Codec
 from utils.console import UserError
+from utils.encoders import SPM
 from utils.stage import read_json
 
 VARIED = [
@@ -112,8 +112,8 @@ def test_small_text_shrinks_the_vocabulary(cleaned: Path, tmp_path: Path, capsys
 
 
 def test_learned_pieces_occur_twice(cleaned: Path, folder: Path) -> None:
-    spm = Codec(folder).spm
-    text = "\n".join(line for record in drawn(cleaned, 1, 0) for t in texts_of(record) for line in lines_of(t))
+    spm = load((folder / SPM).read_bytes())
+    text = "\n".join(draw(cleaned, TokenizerConfig()).lines())
     learned = [
         p.replace("\u2581", " ")
         for i in range(spm.GetPieceSize())
@@ -175,27 +175,6 @@ def test_long_lines_and_forbidden_characters_are_not_lost() -> None:
     assert [len(line) for line in lines] == [2000, 2000, 1000, 1, 1, 1]
     model = learn(lines, TokenizerConfig(coverage=1)).model
     assert load(model).PieceToId("块") != 0
-
-
-def test_the_sample_is_a_share_of_every_source(tmp_path: Path) -> None:
-    for name, rows in (("a", 3000), ("b", 600)):
-        lines = (json.dumps({"text": f"{name} {n:06d} 一些文字"}, ensure_ascii=False) for n in range(rows))
-        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    clean(CleanConfig(inputs=[Input(str(tmp_path / "*.jsonl"))], valid=0), tmp_path / "clean")
-    assert bytes_in(tmp_path / "clean") == 3600 * len("a 000000 一些文字".encode())
-    ids = {seed: [record["id"] for record in drawn(tmp_path / "clean", 0.2, seed)] for seed in (0, 1)}
-    for source, rows in (("a", 3000), ("b", 600)):
-        assert 0.15 * rows < sum(i.startswith(source) for i in ids[0]) < 0.25 * rows
-    assert ids[0] == [record["id"] for record in drawn(tmp_path / "clean", 0.2, 0)] != ids[1]
-
-
-def test_the_cap_holds(cleaned: Path, tmp_path: Path) -> None:
-    """Less than the text there is, and the vocabulary is learned from that."""
-    lines = (json.dumps({"text": f"{n} " + "一二三四五六七八九十" * 30}, ensure_ascii=False) for n in range(3000))
-    (tmp_path / "big.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    clean(CleanConfig(inputs=[Input(str(tmp_path / "big.jsonl"))], valid=0), tmp_path / "clean")
-    run(TokenizerConfig(sample_megabytes=1, coverage=1), tmp_path / "clean", tmp_path / "tokenizer")
-    assert 0.8e6 < read_json(tmp_path / "tokenizer" / "report.json")["sampled_bytes"] < 1.2e6
 
 
 def test_no_torch_and_no_transformers() -> None:

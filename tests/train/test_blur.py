@@ -58,7 +58,9 @@ def rows_of(codec: Codec) -> tuple[Rows, np.ndarray]:
 def test_the_users_words_are_found_and_nothing_else(codec: Codec) -> None:
     rows, asked = rows_of(codec)
     header = [MARK_IDS["<|im_start|>"], *codec.encode("user\n").tolist()]
-    assert np.array_equal(users_words(rows.input_ids, header), asked)
+    assert np.array_equal(
+        users_words(rows.input_ids, header, (MARK_IDS["<|im_start|>"], MARK_IDS["<|im_end|>"])), asked
+    )
     assert asked.sum() > 8
 
 

@@ -36,7 +36,9 @@ def write_pack(folder: Path, shards: Mapping[str, Sequence[tuple[list[int], Span
             for index, (tokens, spans) in enumerate(documents):
                 writer.add(str(index), np.array(tokens, np.uint16), spans, len(tokens))
         counts[name] = {"documents": writer.documents, "tokens": writer.tokens}
-    write_manifest(folder, "pack", {}, {}, {"vocab_size": VOCABULARY, "shards": counts}, ("pyarrow",))
+    write_manifest(
+        folder, "pack", {}, {}, {"vocab_size": VOCABULARY, "marks": MARK_IDS, "shards": counts}, ("pyarrow",)
+    )
     return folder
 
 

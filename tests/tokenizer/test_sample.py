@@ -1,0 +1,129 @@
+"""What the vocabulary is learned from: a fair draw under a cap, languages by their shares, and told beforehand."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.clean.config import CleanConfig, Input
+from pipeline.clean.stage import run as clean
+from pipeline.tokenizer.config import TokenizerConfig
+from pipeline.tokenizer.sample import Reservoir, draw, estimate, memory_per_byte
+from pipeline.tokenizer.stage import run
+from utils.stage import read_json
+
+MB = 1_000_000
+CHINESE, ENGLISH = "一二三四五六七八九十" * 20, "the quick brown fox jumps " * 20
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three MB of Chinese in one source, two of English in another."""
+    home = tmp_path_factory.mktemp("mixed")
+    for name, text, rows in (("zh", CHINESE, 5000), ("en", ENGLISH, 4000)):
+        lines = (json.dumps({"text": f"{text} {n:06d}"}, ensure_ascii=False) for n in range(rows))
+        (home / f"{name}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    inputs = [Input(str(home / f"{name}.jsonl")) for name in ("zh", "en")]
+    clean(CleanConfig(inputs=inputs, valid=0), home / "clean")
+    return home / "clean"
+
+
+def test_under_the_cap_all_of_it_is_read_in_stored_order(mixed: Path) -> None:
+    sample = draw(mixed, TokenizerConfig())
+    assert len(sample.texts) == 9000
+    assert [text[0] for text in sample.texts] == ["t"] * 4000 + ["一"] * 5000
+
+
+def test_the_cap_holds_and_sources_keep_their_shares(mixed: Path) -> None:
+    sample = draw(mixed, TokenizerConfig(sample_megabytes=1))
+    total = sum(len(text.encode()) for text in sample.texts)
+    assert 0.99 * MB < total <= MB
+    assert sum(sample.bytes_by_language.values()) == total
+    chinese = sum(text[0] == "一" for text in sample.texts) / len(sample.texts)
+    assert chinese == pytest.approx(5 / 9, abs=0.04)
+    again, other = (draw(mixed, TokenizerConfig(sample_megabytes=1, seed=seed)) for seed in (0, 1))
+    assert sample == again != other
+
+
+def test_languages_get_their_shares(mixed: Path) -> None:
+    sample = draw(mixed, TokenizerConfig(sample_megabytes=1, languages={"zh": 1, "en": 3}))
+    assert sample.bytes_by_language["en"] == pytest.approx(0.75 * MB, rel=0.01)
+    assert sample.bytes_by_language["zh"] == pytest.approx(0.25 * MB, rel=0.01)
+    alone = draw(mixed, TokenizerConfig(sample_megabytes=1, languages={"zh": 1}))
+    assert set(alone.bytes_by_language) == {"zh"}
+
+
+def test_a_language_that_has_less_leaves_room(mixed: Path) -> None:
+    there = draw(mixed, TokenizerConfig()).bytes_by_language
+    sample = draw(mixed, TokenizerConfig(sample_megabytes=4, languages={"zh": 1, "en": 9}))
+    assert sample.bytes_by_language["en"] == there["en"] < 0.9 * 4 * MB
+    assert sum(sample.bytes_by_language.values()) == pytest.approx(4 * MB, rel=0.01)
+
+
+texts = st.lists(st.tuples(st.sampled_from("一a"), st.integers(1, 9)), max_size=80)
+given_shares = st.sampled_from([{}, {"zh": 1.0, "en": 1.0}, {"zh": 5.0, "en": 1.0}])
+
+
+@settings(max_examples=100, deadline=None)
+@given(texts, st.integers(150, 1000), given_shares)
+def test_no_text_has_a_better_chance_for_coming_early(
+    made: list[tuple[str, int]], room: int, shares: dict[str, float]
+) -> None:
+    """In whatever order texts come, those that stay of a language are the ones with its lowest hashes."""
+    numbers = random.Random(0).sample(range(10**6), len(made))
+    offers = [(number, (0, n), f"{made[n][0] * made[n][1]}{n}") for n, number in enumerate(numbers)]
+    for order in (offers, offers[::-1], sorted(offers)):
+        reservoir = Reservoir(room, shares)
+        for offer in order:
+            reservoir.offer(*offer)
+        sample = reservoir.sample()
+        assert sum(sample.bytes_by_language.values()) <= room
+        pools = {"一a"} if not shares else {"一", "a"}
+        for letters in pools:
+            ranked = [text for _, _, text in sorted(offers) if text[0] in letters]
+            stayed = [text for text in sample.texts if text[0] in letters]
+            assert set(stayed) == set(ranked[: len(stayed)])
+        if not shares and len(sample.texts) < len(offers):
+            assert sum(sample.bytes_by_language.values()) > room - 40
+
+
+def test_a_text_longer_than_the_sample_is_cut(tmp_path: Path) -> None:
+    reservoir = Reservoir(100, {})
+    reservoir.offer(5, (0, 0), "长" * 1000)
+    assert reservoir.sample().texts == ["长" * 8]
+
+
+def test_what_there_is_and_what_it_takes_is_told_first(
+    mixed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = TokenizerConfig(sample_megabytes=1, vocab_size=400)
+    ahead = estimate(mixed, config)
+    real = sum(draw(mixed, TokenizerConfig()).bytes_by_language.values())
+    assert ahead.records == 9000
+    assert real <= ahead.text < 1.1 * real
+    assert (ahead.sample, ahead.memory) == (MB, MB * memory_per_byte(400))
+    monkeypatch.setattr("pipeline.tokenizer.stage.available", lambda: 10 * MB)
+    run(config, mixed, tmp_path / "tokenizer")
+    spoken = capsys.readouterr()
+    assert spoken.out.startswith("tokenizer: learns from 1.0 MB of 5")
+    assert "only 10 MB are free; if it is killed, give tokenizer.sample_megabytes=1" in spoken.err
+    assert read_json(tmp_path / "tokenizer" / "report.json")["sampled_bytes"].keys() == {"zh", "en"}
+
+
+def test_shares_are_checked() -> None:
+    with pytest.raises(ValueError, match="no language 'cn'"):
+        TokenizerConfig(languages={"cn": 1})
+    with pytest.raises(ValueError, match="zh has the share -1"):
+        TokenizerConfig(languages={"zh": -1})
+    with pytest.raises(ValueError, match="no share is above 0"):
+        TokenizerConfig(languages={"zh": 0})
+
+
+def test_a_language_that_is_not_there_is_told(mixed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(TokenizerConfig(vocab_size=400, sample_megabytes=1, languages={"zh": 1, "other": 1}), mixed, tmp_path / "t")
+    assert "no text in other" in capsys.readouterr().err
