@@ -119,8 +119,6 @@ def tokenizer(taken: Path) -> Any:
 
 typed = st.sampled_from([*MARKS, "<|vision|>", "庙里", "the ", "\n", "  ", "<0x41>", "<unk>"])
 said = st.lists(typed | st.text(), max_size=5)
-    st.sampled_from([*MARKS, "<|vision|>", "庙里", "the ", "\n", "  ", "<0x41>", "<unk>"]) | st.text(), max_size=5
-)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
