@@ -20,7 +20,10 @@ from pipeline.train.config import Verb
 from utils.console import UserError, say, tell, warn
 from utils.stage import MANIFEST, Json, config_json, manifest, why_stale
 
-STAGES = ("clean", "tokenizer", "pack", "pretrain", "finetune", "evaluate")
+CHEAP = ("clean", "tokenizer", "pack")
+"""What comes before training, and is made again when something changed."""
+
+STAGES = (*CHEAP, "pretrain", "finetune", "evaluate")
 TRAINING: tuple[Verb, ...] = ("pretrain", "finetune")
 
 
@@ -189,10 +192,10 @@ def _earlier_stages(verb: str, path: str, flags: Sequence[str], recipe: Recipe) 
 def _stale_stages(recipe: Recipe) -> dict[str, str]:
     """Finished cheap stages that the recipe, or what they read, has left behind, and why."""
     found = {}
-    for stage in ("clean", "tokenizer", "pack"):
+    for stage in CHEAP:
         folder = recipe.folder(stage)
         inputs = _inputs_of(stage, recipe)
-        before = [] if stage == "clean" else [path for path in inputs.values() if isinstance(path, Path)]
+        before = [recipe.folder(name) for name in CHEAP[: CHEAP.index(stage)]]
         if any(manifest(one) is None for one in (folder, *before)):
             continue  # made again in any case; whether that changes anything shows then
         reasons = why_stale(folder, config_json(getattr(recipe, stage)), inputs)
@@ -207,7 +210,9 @@ def _inputs_of(stage: str, recipe: Recipe) -> dict[str, Path | Json]:
 
         return inputs_of(recipe.clean)
     if stage == "tokenizer":
-        return {"clean": recipe.folder("clean")}
+        from pipeline.tokenizer.stage import inputs_of as read_by_tokenizer
+
+        return read_by_tokenizer(recipe.tokenizer, recipe.folder("clean"))
     return {"clean": recipe.folder("clean"), "tokenizer": recipe.folder("tokenizer")}
 
 

@@ -32,13 +32,19 @@ TRIED = 2000
 """Records that a tokenizer which was taken has to bring back as they were."""
 
 
+def inputs_of(config: TokenizerConfig, clean: Path) -> dict[str, Path | Json]:
+    """What the stage reads."""
+    taken = {"path": imported.file_of(Path(config.path).expanduser())} if config.path else {}
+    return {"clean": clean, **taken}
+
+
 def run(config: TokenizerConfig, clean: Path, output: Path) -> bool:
     """Make the tokenizer, unless it is there already."""
-    taken = imported.file_of(Path(config.path).expanduser()) if config.path else None
-    inputs = {"clean": clean} | ({"path": taken} if taken else {})
+    inputs = inputs_of(config, clean)
 
     def work(folder: Path) -> Json:
-        counters = _take(taken, clean, folder) if taken else _learn(config, clean, folder)
+        taken = inputs.get("path")
+        counters = _take(taken, clean, folder) if isinstance(taken, Path) else _learn(config, clean, folder)
         write_json(folder / "report.json", counters)
         return counters
 
