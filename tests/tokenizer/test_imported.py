@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from pipeline.pack.stage import run as pack
 from pipeline.tokenizer.config import TokenizerConfig
 from pipeline.tokenizer.stage import run
 from pipeline.train.feed import held_out
+from tests.commands import TINY
+from tests.commands import run as command
 from utils.chat import MARK_IDS, MARKS, conversation
 from utils.codec import Codec
 from utils.console import UserError
@@ -219,3 +222,15 @@ def test_a_folder_without_the_marks_is_no_tokenizer_of_ours(tmp_path: Path) -> N
     byte_level().save(str(tmp_path / "tokenizer.json"))
     with pytest.raises(UserError, match=r"no <\|im_start\|> in its vocabulary.*tokenizer\.path"):
         Codec(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_model_is_trained_and_spoken_to_with_anothers_tokenizer(tmp_path: Path) -> None:
+    byte_level().save(str(tmp_path / "tokenizer.json"))
+    words = [f"workspace={tmp_path / 'run'}", f"tokenizer.path={tmp_path}"]
+    command([sys.executable, "-m", "pipeline", TINY, *words])
+    model = tmp_path / "run" / "finetune" / "model"
+    assert not (model / "spm.model").exists()
+    assert Codec(model).vocab_size == read_json(model / "config.json")["vocab_size"]
+    assert command([sys.executable, "cli_demo.py", "--model", model, "--once", "你好！"]).strip()
+    assert "up to date" in command([sys.executable, "-m", "pipeline.tokenizer", TINY, *words])
