@@ -237,7 +237,7 @@ def changes(before: str, after: str, context: int | None = None, unfinished: boo
         if old == new:
             shown.append(_shortened(old, context, i == 0, i == len(parts) - 1))
         else:
-            shown.append((f"<del>{_named(old)}</del>" if old else "") + (f"<ins>{_named(new)}</ins>" if new else ""))
+            shown.append((f"<del>{named(old)}</del>" if old else "") + (f"<ins>{named(new)}</ins>" if new else ""))
     return Html("".join(shown) + ("…" if any(goes_on) else ""))
 
 
@@ -284,9 +284,9 @@ def _shortened(text: str, context: int | None, first: bool, last: bool) -> str:
     return f'{escape(text[:before])}<span class="cut">⋯</span>{escape(text[len(text) - after :])}'
 
 
-def _named(text: str) -> str:
-    """Text with a sign for each character that nobody sees."""
-    return "".join(_sign(c) for c in text)
+def named(text: str, but: str = "") -> Html:
+    """Text with a sign for each character that nobody sees; `but` are characters to leave as they are."""
+    return Html("".join(c if c in but else _sign(c) for c in text))
 
 
 def _sign(c: str) -> str:

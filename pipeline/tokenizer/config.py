@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from utils.language import LANGUAGES
 from utils.recipe import nearest
@@ -33,6 +34,11 @@ class TokenizerConfig:
 
     seed: int = 0
     """Draws the sample."""
+
+    compare: list[str] = field(default_factory=list)
+    """Folders with a tokenizer.json that the report sets beside this vocabulary; gpt2 is always there."""
+
+    FREE: ClassVar[frozenset[str]] = frozenset({"compare"})
 
     def __post_init__(self) -> None:
         if self.vocab_size < 300:

@@ -7,17 +7,23 @@ by its SentencePiece model. Ids of pieces stay what they were, so weights that w
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice, zip_longest
 from pathlib import Path
 
 from pipeline.tokenizer.publish import publish, publish_fast
-from utils.chat import MARKS, Segment
+from pipeline.tokenizer.sample import texts_of
+from utils.chat import MARKS, Segment, conversation
 from utils.codec import Codec
-from utils.console import UserError
+from utils.console import UserError, say, tell, warn
 from utils.encoders import FAST, SPM, FastEncoder, damaged, why_not_understood
+from utils.records import Record, read_records, record_shards
 from utils.stage import Json
 
 FIELD = "tokenizer.path"
+
+TRIED = 2000
+"""Records that a tokenizer which was taken has to bring back as they were."""
 
 
 def file_of(folder: Path) -> Path:
@@ -43,8 +49,62 @@ def _is_ours(folder: Path) -> bool:
     return True
 
 
-def take(path: Path, folder: Path) -> None:
-    """Publish the tokenizer of a file in `folder`."""
+def take(path: Path, clean: Path, folder: Path) -> Json:
+    """Publish the tokenizer of a file in `folder`, say what it does to the train records, and count it."""
+    publish_taken(path, folder)
+    codec = Codec(folder)
+    added = marks_added(path, codec)
+    named = tell(f"; marks added: {' '.join(added)}", f"；补上标记 {' '.join(added)}") if added else ""
+    say(
+        tell(
+            f"tokenizer: {codec.vocab_size:,} pieces taken from {path}{named}",
+            f"词表：取自 {path}，共 {codec.vocab_size:,} 个词元{named}",
+        )
+    )
+    records = list(islice(_train_records(clean), TRIED))
+    texts = [text for record in records for text in texts_of(record)]
+    changed = changed(codec, texts)
+    chats = [conversation(r["messages"], r["tools"]) for r in records if r["kind"] == "chat"]
+    apart = told_apart(codec, chats)
+    _tell_losses(len(texts), changed, len(chats), apart)
+    return {
+        "taken": path.name,
+        "vocab_size": codec.vocab_size,
+        "marks_added": added,
+        "tried": {"texts": len(texts), "changed": len(changed), "chats": len(chats), "template_differs": apart},
+    }
+
+
+def _train_records(clean: Path) -> Iterator[Record]:
+    """Source by source in turn, so that the first of each are among the first."""
+    streams = [chain.from_iterable(map(read_records, some)) for some in record_shards(clean, "train").values()]
+    for records in zip_longest(*streams):
+        yield from filter(None, records)
+
+
+def _tell_losses(texts: int, changed: Sequence[str], chats: int, apart: int) -> None:
+    """What a tokenizer that was taken does worse than one of ours."""
+    if changed:
+        first = excerpt(changed[0])
+        warn(
+            tell(
+                f"tokenizer: {len(changed):,} of {texts:,} texts do not come back as they were, such as {first}",
+                f"词表：{texts:,} 段文本中有 {len(changed):,} 段无法原样还原，例如 {first}",
+            )
+        )
+    if apart:
+        english = f"{apart:,} of {chats:,} dialogues get other ids from the chat template than in training"
+        chinese = f"{chats:,} 段对话中有 {apart:,} 段，按聊天模板编码与训练所读不一致"
+        warn(tell(f"tokenizer: {english}", f"词表：{chinese}"))
+
+
+def excerpt(text: str) -> str:
+    """The beginning of a text, as it can be printed anywhere."""
+    return ascii(text[:40]) if not text[:40].isprintable() else repr(text[:40])
+
+
+def publish_taken(path: Path, folder: Path) -> None:
+    """The tokenizer of a file as a folder of ours."""
     if path.name == SPM:
         publish(path.read_bytes(), folder)
         return

@@ -1,57 +1,61 @@
 """Clean records in, a tokenizer out: spm.model, tokenizer.json, tokenizer_config.json, chat_template.jinja.
 
 A sample of the train records (`sample.py`) teaches SentencePiece a vocabulary (`vocabulary.py`), which is
-published in the form that other tools read (`publish.py`); or another's vocabulary is taken (`imported.py`).
+published in the form that other tools read (`publish.py`); or another's vocabulary is taken (`imported.py`). Either
+is measured beside others (`report.py`).
 Alone: `python -m pipeline.tokenizer configs/demo.yaml`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import chain, islice, zip_longest
 from pathlib import Path
 
-from pipeline.tokenizer import imported
 from pipeline.tokenizer.config import TokenizerConfig
+from pipeline.tokenizer.encoders import compared
+from pipeline.tokenizer.imported import file_of, take
 from pipeline.tokenizer.publish import publish
-from pipeline.tokenizer.sample import Sample, draw, estimate, texts_of
+from pipeline.tokenizer.report import beside, renew_report, write_report
+from pipeline.tokenizer.sample import Sample, draw, estimate
 from pipeline.tokenizer.vocabulary import Vocabulary, learn
-from utils.chat import conversation
-from utils.codec import Codec
 from utils.console import UserError, progress, say, tell, warn
 from utils.memory import available
-from utils.records import Record, read_records, record_shards
-from utils.stage import Json, build, write_json
+from utils.stage import Json, build
 from utils.workers import run_apart
 
 LONG = 2_000_000
 """A sample of more bytes takes more than a moment to learn from."""
 
-TRIED = 2000
-"""Records that a tokenizer which was taken has to bring back as they were."""
-
 
 def inputs_of(config: TokenizerConfig, clean: Path) -> dict[str, Path | Json]:
     """What the stage reads."""
-    taken = {"path": imported.file_of(Path(config.path).expanduser())} if config.path else {}
+    taken = {"path": file_of(Path(config.path).expanduser())} if config.path else {}
     return {"clean": clean, **taken}
 
 
 def run(config: TokenizerConfig, clean: Path, output: Path) -> bool:
     """Make the tokenizer, unless it is there already."""
     inputs = inputs_of(config, clean)
+    done: Json = {}
 
     def work(folder: Path) -> Json:
+        others = compared(config.compare)  # what is wrong with one is told before any work
         taken = inputs.get("path")
-        counters = _take(taken, clean, folder) if isinstance(taken, Path) else _learn(config, clean, folder)
-        write_json(folder / "report.json", counters)
-        return counters
+        known = take(taken, clean, folder) if isinstance(taken, Path) else _learn(config, clean, folder)
+        done.update(write_report(clean, folder, others, known | {"compared": config.compare}))
+        return known
 
-    return build("tokenizer", config, inputs, output, work, ("sentencepiece", "tokenizers"))
-
-
-# ---------------------------------------------------------------- learned
+    if not build("tokenizer", config, inputs, output, work, ("sentencepiece", "tokenizers")):
+        done = renew_report(clean, output, config.compare) or {}
+    if done:
+        size = f"{done['vocab_size']:,}"
+        say(
+            tell(
+                f"tokenizer: {size} pieces; {beside(done)} -> {output}",
+                f"词表：{size} 个词元；{beside(done)} -> {output}",
+            )
+        )
+    return bool(done)
 
 
 def _learn(config: TokenizerConfig, clean: Path, folder: Path) -> Json:
@@ -107,59 +111,3 @@ def _learned(sentences: list[str], config: TokenizerConfig) -> Vocabulary:
         return learning(sentences)
     mend = f"give tokenizer.sample_megabytes below {config.sample_megabytes}"
     return run_apart(learning, sentences, mend)
-
-
-# ---------------------------------------------------------------- taken
-
-
-def _take(path: Path, clean: Path, folder: Path) -> Json:
-    imported.take(path, folder)
-    codec = Codec(folder)
-    added = imported.marks_added(path, codec)
-    named = tell(f"; marks added: {' '.join(added)}", f"；补上标记 {' '.join(added)}") if added else ""
-    say(
-        tell(
-            f"tokenizer: {codec.vocab_size:,} pieces taken from {path}{named}",
-            f"词表：取自 {path}，共 {codec.vocab_size:,} 个词元{named}",
-        )
-    )
-    records = list(islice(_train_records(clean), TRIED))
-    texts = [text for record in records for text in texts_of(record)]
-    changed = imported.changed(codec, texts)
-    chats = [conversation(r["messages"], r["tools"]) for r in records if r["kind"] == "chat"]
-    apart = imported.told_apart(codec, chats)
-    _tell_losses(len(texts), changed, len(chats), apart)
-    return {
-        "taken": path.name,
-        "vocab_size": codec.vocab_size,
-        "marks_added": added,
-        "tried": {"texts": len(texts), "changed": len(changed), "chats": len(chats), "template_differs": apart},
-    }
-
-
-def _train_records(clean: Path) -> Iterator[Record]:
-    """Source by source in turn, so that the first of each are among the first."""
-    streams = [chain.from_iterable(map(read_records, some)) for some in record_shards(clean, "train").values()]
-    for records in zip_longest(*streams):
-        yield from filter(None, records)
-
-
-def _tell_losses(texts: int, changed: Sequence[str], chats: int, apart: int) -> None:
-    """What a tokenizer that was taken does worse than one of ours."""
-    if changed:
-        first = excerpt(changed[0])
-        warn(
-            tell(
-                f"tokenizer: {len(changed):,} of {texts:,} texts do not come back as they were, such as {first}",
-                f"词表：{texts:,} 段文本中有 {len(changed):,} 段无法原样还原，例如 {first}",
-            )
-        )
-    if apart:
-        english = f"{apart:,} of {chats:,} dialogues get other ids from the chat template than in training"
-        chinese = f"{chats:,} 段对话中有 {apart:,} 段，按聊天模板编码与训练所读不一致"
-        warn(tell(f"tokenizer: {english}", f"词表：{chinese}"))
-
-
-def excerpt(text: str) -> str:
-    """The beginning of a text, as it can be printed anywhere."""
-    return ascii(text[:40]) if not text[:40].isprintable() else repr(text[:40])
