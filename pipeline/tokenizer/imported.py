@@ -63,15 +63,15 @@ def take(path: Path, clean: Path, folder: Path) -> Json:
     )
     records = list(islice(_train_records(clean), TRIED))
     texts = [text for record in records for text in texts_of(record)]
-    changed = changed(codec, texts)
+    lost = changed(codec, texts)
     chats = [conversation(r["messages"], r["tools"]) for r in records if r["kind"] == "chat"]
     apart = told_apart(codec, chats)
-    _tell_losses(len(texts), changed, len(chats), apart)
+    _tell_losses(len(texts), lost, len(chats), apart)
     return {
         "taken": path.name,
         "vocab_size": codec.vocab_size,
         "marks_added": added,
-        "tried": {"texts": len(texts), "changed": len(changed), "chats": len(chats), "template_differs": apart},
+        "tried": {"texts": len(texts), "changed": len(lost), "chats": len(chats), "template_differs": apart},
     }
 
 

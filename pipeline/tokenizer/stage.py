@@ -75,7 +75,8 @@ def _learn(config: TokenizerConfig, clean: Path, folder: Path) -> Json:
         "asked": config.vocab_size,
         "vocab_size": size,
         "sampled_records": len(sample.texts),
-        "sampled_bytes": sample.bytes_by_language,
+        "sampled_bytes": sum(sample.bytes_by_language.values()),
+        "sampled_by_language": sample.bytes_by_language,
     }
 
 

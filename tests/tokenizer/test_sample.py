@@ -112,7 +112,7 @@ def test_what_there_is_and_what_it_takes_is_told_first(
     spoken = capsys.readouterr()
     assert spoken.out.startswith("tokenizer: learns from 1.0 MB of 5")
     assert "only 10 MB are free; if it is killed, give tokenizer.sample_megabytes=1" in spoken.err
-    assert read_json(tmp_path / "tokenizer" / "report.json")["sampled_bytes"].keys() == {"zh", "en"}
+    assert read_json(tmp_path / "tokenizer" / "report.json")["sampled_by_language"].keys() == {"zh", "en"}
 
 
 def test_shares_are_checked() -> None:
