@@ -286,7 +286,7 @@ def _shortened(text: str, context: int | None, first: bool, last: bool) -> str:
 
 def named(text: str, but: str = "") -> Html:
     """Text with a sign for each character that nobody sees; `but` are characters to leave as they are."""
-    return Html("".join(c if c in but else _sign(c) for c in text))
+    return Html("".join(escape(c) if c in but else _sign(c) for c in text))
 
 
 def _sign(c: str) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.tokenizer.encoders import Encoder
-from pipeline.tokenizer.texts import Texts
+from pipeline.tokenizer.texts import Texts, preferred
 from utils.language import LANGUAGES, Language
 from utils.stage import Json
 
@@ -97,11 +97,11 @@ def _sizes(texts: Sequence[str]) -> dict[str, np.ndarray]:
 
 def _groups(texts: Texts) -> dict[str, dict[str, np.ndarray]]:
     """Which passages belong together: a mask of each source, of each language, and of all."""
-    sources_P, languages_P = np.array(texts.sources), np.array(texts.languages)
+    sources_P = np.array(texts.sources)
     return {
         "sources": {name: sources_P == name for name in texts.held_out},
-        "languages": {name: languages_P == name for name in LANGUAGES if name in texts.languages},
-        "all": {"all": np.ones(len(texts.texts), bool)},
+        "languages": {name: texts.of_language(name) for name in LANGUAGES if name in texts.languages},
+        "all": {"all": preferred(np.ones(len(texts.texts), bool), texts.held_out_P)},
     }
 
 
@@ -114,7 +114,7 @@ def fertility(texts: Texts, uses: Mapping[str, Use]) -> Json:
     found: Json = {}
     for name, unit in UNITS.items():
         units_P = np.array([unit.count(text) for text in texts.texts], np.int64)
-        chosen_P = (np.array(texts.languages) == name) & (units_P >= unit.least)
+        chosen_P = texts.of_language(name) & (units_P >= unit.least)
         if chosen_P.sum() >= FEWEST:
             shares = np.linspace(0, 1, POINTS)
             curves = {

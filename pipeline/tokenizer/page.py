@@ -12,14 +12,18 @@ from typing import Any
 from pipeline.tokenizer.encoders import OURS
 from pipeline.tokenizer.measure import BYTES, DIGITS, HAN, LATIN, MARKS, MIXED, OTHER, SIGNS, SPACES
 from pipeline.tokenizer.page_pieces import Vocabulary, chips, cut, listing
+from pipeline.tokenizer.page_words import encoder_name, kind_name, language_name, percent, weight
 from utils.charts import Stack, curves, stacks
 from utils.console import tell
 from utils.page import Html, Section, clamped, facts, folded, page, paragraph, table
 from utils.stage import Json
 
 OPEN_SOURCES = 12
-COLOURS = {HAN: "c0", LATIN: "c2", OTHER: "c5", MIXED: "c3", DIGITS: "c4", SIGNS: "c1", SPACES: "c6"}
-COLOURS |= {BYTES: "c7", MARKS: "c7"}
+LITTLE = 50_000
+"""Bytes of text that are too few for exact figures."""
+
+COLOURS = {HAN: "c0", LATIN: "c2", OTHER: "c5", MIXED: "c3", DIGITS: "c4", SIGNS: "c1", SPACES: "c1"}
+COLOURS |= {BYTES: "c7", MARKS: "c6"}
 
 
 def page_of(report: Json, vocabulary: Vocabulary) -> str:
@@ -38,17 +42,6 @@ def page_of(report: Json, vocabulary: Vocabulary) -> str:
     return page(tell("A vocabulary", "一份词表"), [section for section in sections if section], _lead(report))
 
 
-def language_name(name: str) -> str:
-    """A language as people call it."""
-    names = {"zh": ("Chinese", "中文"), "en": ("English", "英文"), "other": ("other", "其他"), "all": ("all", "全部")}
-    return tell(*names[name])
-
-
-def encoder_name(name: str) -> str:
-    """A tokenizer as the page calls it."""
-    return tell("ours", "本词表") if name == OURS else name
-
-
 def told(report: Json) -> list[str]:
     """Languages worth a line: Chinese and English if there are any, else what there is."""
     there = list(report["measured"]["languages"])
@@ -56,7 +49,7 @@ def told(report: Json) -> list[str]:
 
 
 def _lead(report: Json) -> str:
-    size, sampled = report["vocab_size"], f"{report['sampled_bytes'] / 1e6:,.1f} MB"
+    size, sampled = report["vocab_size"], weight(report["sampled_bytes"])
     fits = [
         tell(
             f"{row['characters_per_token']:.2f} characters of {language_name(name)}",
@@ -82,10 +75,10 @@ def _summary(report: Json) -> Section:
         row = fit[OURS]["languages"][name]
         beside = " · ".join(f"{other} {fit[other]['languages'][name]['characters_per_token']:.2f}" for other in others)
         unit = tell("characters a token", "字 / 词元")
-        tiles[language_name(name)] = f"{row['characters_per_token']:.2f}", f"{unit}; {beside}"
+        tiles[language_name(name)] = f"{row['characters_per_token']:.2f}", unit + tell("; ", "；") + beside
     total = fit[OURS]["all"]["all"]
     tiles[tell("Spelled in bytes", "按字节拼写")] = (
-        _percent(total["spelled_characters"]),
+        percent(total["spelled_characters"]),
         tell("of the characters", "的字符"),
     )
     unused = report["unused"]
@@ -94,10 +87,6 @@ def _summary(report: Json) -> Section:
         tell(f"of {unused['of']:,} pieces", f"共 {unused['of']:,} 个词元"),
     )
     return Section(tell("In short", "概览"), [facts(tiles)])
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.2f} %"
 
 
 # ---------------------------------------------------------------- how it fits
@@ -123,8 +112,8 @@ def _fit(report: Json) -> Section:
             for name in names:
                 row = fit[name][by][group]
                 cells = [row["tokens"], f"{row['characters_per_token']:.2f}", f"{row['bytes_per_token']:.2f}"]
-                cells += [_percent(row["spelled_characters"])] + [row["unknown"]] * some_unknown
-                rows.append([language_name(group) if name == names[0] else "", clamped(encoder_name(name)), *cells])
+                cells += [percent(row["spelled_characters"])] + [row["unknown"]] * some_unknown
+                rows.append([language_name(group) if name == names[0] else "", _in_cell(encoder_name(name)), *cells])
     blocks: list[str] = [table(head, rows)]
     blocks += _by_source(report, "characters_per_token", tell("Characters a token, by source", "各来源：字 / 词元"))
     blocks += _by_source(report, "bytes_per_token", tell("Bytes a token, by source", "各来源：字节 / 词元"))
@@ -136,7 +125,7 @@ def _by_source(report: Json, figure: str, caption: str) -> list[str]:
     head = [tell("source", "来源"), tell("characters", "字数"), *map(encoder_name, fit)]
     rows = [
         [
-            clamped(_source(report, name)),
+            _in_cell(_source(report, name)),
             size["characters"],
             *(f"{one['sources'][name][figure]:.2f}" for one in fit.values()),
         ]
@@ -148,6 +137,10 @@ def _by_source(report: Json, figure: str, caption: str) -> list[str]:
     return blocks
 
 
+def _in_cell(name: str) -> str:
+    return clamped(name) if len(name) > 20 else name
+
+
 def _source(report: Json, name: str) -> str:
     all_alike = len(set(report["held_out"].values())) == 1
     return name if all_alike or report["held_out"][name] else name + tell(" (trained on)", "（训练用）")
@@ -155,7 +148,8 @@ def _source(report: Json, name: str) -> str:
 
 def _measured_on(report: Json) -> str:
     held_out = set(report["held_out"].values())
-    size = f"{report['measured']['all']['all']['bytes'] / 1e6:,.2f} MB"
+    measured = report["measured"]["all"]["all"]["bytes"]
+    size = weight(measured)
     if held_out == {True}:
         text = tell(
             f"Measured on {size} of held-out text, which taught it nothing.",
@@ -163,14 +157,17 @@ def _measured_on(report: Json) -> str:
         )
     elif True in held_out:
         text = tell(
-            f"Measured on {size}: held-out text, or the beginning of what is trained on where nothing is held out.",
-            f"在 {size} 文本上测得：留出的文本；没有留出的来源，取训练文本的开头。",
+            f"Measured on {size} of held-out text, which taught it nothing; a source or a language without any, on the "
+            "beginning of what is trained on.",
+            f"在 {size} 留出文本上测得，词表没有从中学过；没有留出文本的来源或语言，取训练文本的开头。",
         )
     else:
         text = tell(
             f"Nothing is held out: measured on {size} of what is trained on, which flatters it.",
             f"没有留出文本：在 {size} 训练文本的开头上测得，数字会偏好看。",
         )
+    if measured < LITTLE:
+        text += tell(" That is little: the figures are rough.", "文本很少，数字只是大概。")
     return text + tell(
         " A language is told by the letters of a passage. “Spelled in bytes”: characters that take several tokens.",
         "语言按段落里的字母判断；“按字节拼写”指一个字符要用好几个词元的情形。",
@@ -191,8 +188,8 @@ def _fertility(found: Json) -> Section | None:
             encoder_name(name): [(100 * i / last, value) for i, value in enumerate(values)]
             for name, values in one["quantiles"].items()
         }
-        count = tell(f"{one['passages']:,} passages", f"{one['passages']:,} 个段落")
-        blocks.append(curves(series, f"{titles[language]} ({count})", tell("% of the passages", "段落占比 %")))
+        count = tell(f" ({one['passages']:,} passages)", f"（{one['passages']:,} 个段落）")
+        blocks.append(curves(series, titles[language] + count, tell("% of the passages", "段落占比 %")))
     note = tell(
         "Each line has the passages in order, from the one that needs the fewest tokens to the one that needs the "
         "most: at 50 is the one in the middle. Lower is better.",
@@ -212,22 +209,6 @@ def _samples(samples: Sequence[Json]) -> Section | None:
 
 
 # ---------------------------------------------------------------- what it is made of
-
-
-def kind_name(kind: str) -> str:
-    """What a piece is, as people say it."""
-    names = {
-        HAN: ("Han", "汉字"),
-        LATIN: ("Latin letters", "拉丁字母"),
-        OTHER: ("other scripts", "其他文字"),
-        MIXED: ("mixed", "混合"),
-        DIGITS: ("digits", "数字"),
-        SIGNS: ("signs", "标点符号"),
-        SPACES: ("spaces", "空白"),
-        BYTES: ("bytes", "字节"),
-        MARKS: ("marks", "标记"),
-    }
-    return tell(*names[kind])
 
 
 def _composition(report: Json) -> Section:
@@ -256,11 +237,12 @@ def _longest(found: Mapping[str, Sequence[Json]]) -> Section | None:
 
 
 def _unused(report: Json) -> Section:
-    unused, size = report["unused"], f"{report['counted_bytes'] / 1e6:,.1f} MB"
+    unused, size = report["unused"], weight(report["counted_bytes"])
     text = tell(
-        f"{unused['pieces']:,} of {unused['of']:,} pieces are never needed in {size} of text: mostly steps on the way "
-        "to longer ones.",
-        f"在 {size} 文本中，{unused['of']:,} 个词元里有 {unused['pieces']:,} 个从未用到，多是通往更长词元的中间步骤。",
+        f"{unused['pieces']:,} of {unused['of']:,} pieces are never needed in {size} of text: they are rare, or steps "
+        "on the way to longer ones.",
+        f"在 {size} 文本中，{unused['of']:,} 个词元里有 {unused['pieces']:,} 个从未用到：或是少见，"
+        "或是通往更长词元的中间步骤。",
     )
     blocks: list[str] = [paragraph(text)]
     if unused["examples"]:
@@ -273,10 +255,10 @@ def _coverage(found: Json) -> Section:
     lost = found["characters"] - found["with_a_piece"]
     text = tell(
         f"The text has {found['characters']:,} different characters; {found['with_a_piece']:,} have a piece of their "
-        f"own, which is {_percent(found['share'])} of what is written. The other {lost:,} are spelled in bytes, unless "
+        f"own, which is {percent(found['share'])} of what is written. The other {lost:,} are spelled in bytes, unless "
         "a longer piece holds them.",
         f"文本共有 {found['characters']:,} 种字符，其中 {found['with_a_piece']:,} 种有自己的词元，占全部文字的 "
-        f"{_percent(found['share'])}；其余 {lost:,} 种除非包含在更长的词元里，否则按字节拼写。",
+        f"{percent(found['share'])}；其余 {lost:,} 种除非包含在更长的词元里，否则按字节拼写。",
     )
     blocks: list[str] = [paragraph(text)]
     if found["missing"]:

@@ -30,12 +30,8 @@ class Vocabulary:
     counts_V: np.ndarray
 
 
-def shown(piece: bytes) -> Html:
-    """A piece with a sign for each character that nobody sees; bytes that are no text as their numbers."""
-    try:
-        text = piece.decode()
-    except UnicodeDecodeError:
-        return Html(f"<code>{piece.hex(' ').upper()}</code>")
+def shown(text: str) -> Html:
+    """A piece with a sign for each character that nobody sees."""
     return Html(_carrier(text) + named(text).replace("⏎\n", "⏎"))
 
 
@@ -49,7 +45,7 @@ def chips(pieces: Iterable[tuple[str, int | None]]) -> Html:
     parts = []
     for piece, count in pieces:
         number = "" if count is None else f"<small>{count:,}</small>"
-        parts.append(f'<span dir="auto">{shown(piece.encode("utf-8", "surrogatepass"))}{number}</span>')
+        parts.append(f'<span dir="auto">{shown(piece)}{number}</span>')
     return Html(f'<div class="chips">{"".join(parts)}</div>')
 
 
@@ -122,5 +118,7 @@ def _items(vocabulary: Vocabulary, ids: Sequence[int]) -> Iterator[str]:
         place = "" if i == expected else f' value="{i}"'
         needed = vocabulary.counts_V[i] or vocabulary.kinds_V[i] == MARKS
         pale = "" if needed else ' class="u"'
-        yield f"<li{place}{pale}>{shown(vocabulary.encoder.piece_bytes[i])}</li>"
+        piece = vocabulary.encoder.piece_bytes[i]
+        bytes_of_it = f"<code>{piece.hex(' ').upper()}</code>"
+        yield f"<li{place}{pale}>{bytes_of_it if vocabulary.kinds_V[i] == BYTES else shown(piece.decode())}</li>"
         expected = i + 1

@@ -12,15 +12,16 @@ from pathlib import Path
 
 from pipeline.tokenizer import measure
 from pipeline.tokenizer.encoders import OURS, Encoder, compared, ours
-from pipeline.tokenizer.page import encoder_name, language_name, page_of, told
+from pipeline.tokenizer.page import page_of, told
 from pipeline.tokenizer.page_pieces import Vocabulary
+from pipeline.tokenizer.page_words import encoder_name, language_name
 from pipeline.tokenizer.texts import Texts, held_out, trained_on
 from utils.console import progress, tell
 from utils.encoders import SPM
 from utils.language import LANGUAGES, Language
 from utils.stage import MANIFEST, REPORTS, Json, hash_file, lock, manifest, read_json, whole, write_json
 
-SAMPLES, SHORTEST, LONGEST = 5, 60, 220
+SAMPLES, SHORTEST, LONGEST = 5, 50, 130
 """Texts shown in their tokens, and of how many characters."""
 
 
