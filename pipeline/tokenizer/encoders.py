@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 from utils.codec import Codec
 from utils.console import UserError
@@ -54,7 +54,8 @@ class Encoder:
     @cached_property
     def begun(self) -> np.ndarray:
         """Does a piece begin a character that it does not end? Every character that is spelled has one such piece."""
-        return np.array([_is_text_cut_short(piece) for piece in self.piece_bytes])
+        pieces = zip(self.piece_bytes, self.parts.tolist(), strict=True)
+        return np.array([is_part and _is_cut_short(piece) for piece, is_part in pieces])
 
 
 def _is_text(piece: bytes) -> bool:
@@ -65,7 +66,7 @@ def _is_text(piece: bytes) -> bool:
     return True
 
 
-def _is_text_cut_short(piece: bytes) -> bool:
+def _is_cut_short(piece: bytes) -> bool:
     """Does UTF-8 want more bytes at its end?"""
     for length in range(1, min(len(piece), 3) + 1):
         first = piece[-length]
@@ -94,9 +95,8 @@ def gpt2() -> Encoder:
     pieces = [*_byte_letters(), *map("".join, merges), "<|endoftext|>"]
     tokenizer = Tokenizer(models.BPE({piece: i for i, piece in enumerate(pieces)}, merges))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens([pieces[-1]])
-    return _of(tokenizer, GPT2)
+    texts = [_bytes_of_letters(piece) for piece in pieces]
+    return Encoder(GPT2, _encoding(tokenizer), texts, frozenset({len(pieces) - 1}))
 
 
 def compared(folders: Sequence[str]) -> list[Encoder]:
@@ -113,10 +113,10 @@ def from_folder(folder: Path, name: str = "") -> Encoder:
         raise UserError(f"tokenizer.compare: {folder}: holds no tokenizer.json; copy it there, or take it out")
     try:
         tokenizer = Tokenizer.from_file(str(path))
-        return _of(tokenizer, name or folder.name)
     except Exception as error:  # the package raises nothing narrower
         why = str(error).split("\n")[0][:120]
         raise UserError(f"{path}: no tokenizer that can be read ({why}); copy it again, or take it out") from None
+    return _of(tokenizer, name or folder.name)
 
 
 def _names(folders: Sequence[str]) -> dict[str, str]:
@@ -133,14 +133,13 @@ def _names(folders: Sequence[str]) -> dict[str, str]:
 
 
 def _of(tokenizer: Tokenizer, name: str) -> Encoder:
-    """A tokenizer of the package, told to leave texts as they are, and what its ids stand for."""
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    tokenizer.encode_special_tokens = True  # a typed mark is text
+    """A tokenizer of the package, and what its ids stand for."""
     spec = json.loads(tokenizer.to_str())
     vocabulary = {i: piece for piece, i in tokenizer.get_vocab(with_added_tokens=True).items()}
     added = {token["id"]: token for token in spec["added_tokens"]}
-    unknown = tokenizer.token_to_id(spec["model"].get("unk_token") or "<unk>")
+    unknown = spec["model"].get("unk_id")  # as Unigram says it
+    if unknown is None:
+        unknown = tokenizer.token_to_id(spec["model"].get("unk_token") or "<unk>")
     in_bytes = "ByteLevel" in _kinds(spec["pre_tokenizer"]) | _kinds(spec["decoder"])
     as_bytes = _bytes_of_letters if in_bytes else _bytes_of_piece
     pieces, spelling = [], []
@@ -154,6 +153,11 @@ def _of(tokenizer: Tokenizer, name: str) -> Encoder:
 
 
 def _encoding(tokenizer: Tokenizer) -> Callable[[Sequence[str]], list[np.ndarray]]:
+    """Its way from texts to ids, told to leave texts as they are."""
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    tokenizer.encode_special_tokens = True  # a typed mark is text
+
     def encode(texts: Sequence[str]) -> list[np.ndarray]:
         with _one_thread():
             found = tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)

@@ -170,6 +170,8 @@ def kind_of(text: str) -> str:
     """The script of a piece of text; signs beside letters make it mixed, spaces and apostrophes do not."""
     rest = text.replace("'", "").replace("’", "") if len(text) > 1 else text
     rest = "".join(rest.split())
+    if rest.isascii() and rest.isalpha():  # nearly all of GPT-2
+        return LATIN
     if not rest:
         return SPACES if text.isspace() else SIGNS
     found = []

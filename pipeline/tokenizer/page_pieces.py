@@ -77,18 +77,15 @@ def _token(piece: str, count: int) -> str:
 
 def listing(vocabulary: Vocabulary, ranked_from: int | None) -> list[str]:
     """Every piece, folded away: the marks, the bytes, and the rest by their ids."""
-    groups = {MARKS: tell("Marks", "标记"), BYTES: tell("Bytes", "字节")}
+    names = {MARKS: tell("Marks", "标记"), BYTES: tell("Bytes", "字节")}
     blocks: list[str] = []
-    for kind, title in groups.items():
-        ids = [i for i, one in enumerate(vocabulary.kinds_V) if one == kind][:A_FOLD]
-        if ids:
-            blocks.append(folded(f"{title} ({len(ids):,})", _pieces(vocabulary, ids)))
-    ids = [i for i, one in enumerate(vocabulary.kinds_V) if one not in groups]
+    for kind, name in names.items():
+        ids = [i for i, one in enumerate(vocabulary.kinds_V) if one == kind]
+        for part in _parts(ids):
+            blocks.append(folded(f"{name} {part[0]:,} – {part[-1]:,}", _pieces(vocabulary, part)))
+    ids = [i for i, one in enumerate(vocabulary.kinds_V) if one not in names]
     left_out = max(len(ids) - FIRST - LAST, 0)
-    if left_out:
-        ids = ids[:FIRST] + ids[-LAST:]
-    for start in range(0, len(ids), A_FOLD):
-        part = ids[start : start + A_FOLD]
+    for part in _parts(ids[:FIRST] + ids[-LAST:] if left_out else ids):
         blocks.append(folded(_title(part, ranked_from), _pieces(vocabulary, part)))
     if left_out:
         text = tell(
@@ -98,6 +95,10 @@ def listing(vocabulary: Vocabulary, ranked_from: int | None) -> list[str]:
         )
         blocks.append(Html(f'<p class="note">{escape(text)}</p>'))
     return blocks
+
+
+def _parts(ids: Sequence[int]) -> list[Sequence[int]]:
+    return [ids[start : start + A_FOLD] for start in range(0, len(ids), A_FOLD)]
 
 
 def _title(ids: Sequence[int], ranked_from: int | None) -> str:

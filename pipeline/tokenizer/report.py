@@ -86,7 +86,7 @@ def _figures(clean: Path, folder: Path, others: Sequence[Encoder]) -> tuple[Json
         "longest": measure.longest(mine, counts_V, kinds_V),
         "unused": measure.unused(counts_V, kinds_V, mine),
         "coverage": measure.coverage(mine, counted),
-        "ranked_from": max(mine.spelling) + 1 if (folder / SPM).is_file() else None,
+        "ranked_from": max(mine.spelling) + 1 if (folder / SPM).is_file() and mine.spelling else None,
     }
     return figures, Vocabulary(mine, kinds_V, counts_V)
 

@@ -121,6 +121,17 @@ def test_a_folder_that_adds_cuts_and_pads_is_asked_for_the_text_alone(tmp_path: 
     assert encoder.piece_bytes[3] == b"n"
 
 
+def test_a_folder_of_unigrams(tmp_path: Path) -> None:
+    """As T5 has it: spaces as U+2581, and no bytes to spell with."""
+    tokenizer = Tokenizer(models.Unigram([("<pad>", 0.0), ("?", 0.0), ("\u2581good", -1.0), ("s", -2.0)], unk_id=1))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    encoder = from_folder(tmp_path)
+    used = measure.use(encoder, ["goods", "坏"])
+    assert encoder.piece_bytes[2] == b" good"
+    assert (used.tokens_P[0], used.unknown_P.tolist()) == (2, [0, 1])
+
+
 def test_what_is_no_tokenizer_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "bad").mkdir()
