@@ -7,7 +7,10 @@ imported has `tokenizer.json` alone. Neither ever makes a special token out of w
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -91,7 +94,7 @@ class SentencePieceEncoder:
         for i in range(self.vocab_size):
             piece = self.spm.IdToPiece(i)
             if self.spm.IsByte(i):
-                table.append(byte_of(piece))
+                table.append(bytes([int(piece[3:5], 16)]))
             elif self.spm.IsUnknown(i):
                 table.append(b"")
             else:
@@ -119,65 +122,104 @@ class FastEncoder:
         return np.array(self.tokenizer.encode(text, add_special_tokens=False).ids, np.int32)
 
     def encode_all(self, texts: Sequence[str]) -> list[np.ndarray]:
-        found = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        with _one_thread():
+            found = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [np.array(one.ids, np.int32) for one in found]
 
     def id_of(self, piece: str) -> int | None:
         return self.tokenizer.token_to_id(piece)  # type: ignore[no-any-return]
 
     @cached_property
-    def piece_bytes(self) -> list[bytes]:
-        how = json.loads(self.tokenizer.to_str())
-        as_bytes = _reader(how)
-        added = {token["id"]: token["content"].encode() for token in how["added_tokens"]}
-        table = [b""] * self.vocab_size
+    def spec(self) -> dict[str, Any]:
+        """What the file says."""
+        return json.loads(self.tokenizer.to_str())  # type: ignore[no-any-return]
+
+    @cached_property
+    def pieces(self) -> list[str]:
+        """Each id as the file writes it; nothing where an id is not given out."""
+        table = [""] * self.vocab_size
         for piece, i in self.tokenizer.get_vocab(with_added_tokens=True).items():
-            table[i] = added[i] if i in added else as_bytes(piece)
+            table[i] = piece
         return table
 
+    @cached_property
+    def piece_bytes(self) -> list[bytes]:
+        as_bytes = _reader(self.spec)
+        added = {token["id"] for token in self.spec["added_tokens"]}
+        return [piece.encode() if i in added else as_bytes(piece) for i, piece in enumerate(self.pieces)]
 
-def byte_of(piece: str) -> bytes:
-    """The byte that a piece such as `<0x0A>` spells."""
-    return bytes([int(piece[3:5], 16)])
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """The package's threads, once used, make it complain at every later fork of this process."""
+    name = "TOKENIZERS_PARALLELISM"
+    before = os.environ.get(name)
+    os.environ[name] = "false"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 # ---------------------------------------------------------------- what the pieces of a tokenizer.json stand for
 
 
 def byte_level_letters() -> dict[str, int]:
-    """The letters that GPT-2 and its heirs write bytes in: printable ones as themselves, the rest from U+0100 on."""
+    """The letters that GPT-2 and its heirs write bytes in, in the order of their ids: printable ones as themselves,
+    the rest from U+0100 on."""
     plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     others = [byte for byte in range(256) if byte not in plain]
     return {chr(byte): byte for byte in plain} | {chr(256 + n): byte for n, byte in enumerate(others)}
 
 
-def why_not_understood(tokenizer: dict[str, Any]) -> str:
+def bytes_of_letters(piece: str) -> bytes:
+    """A piece written in those letters; one that is not is text."""
+    return bytes(_LETTERS[c] for c in piece) if set(piece) <= _LETTERS.keys() else piece.encode()
+
+
+_LETTERS = byte_level_letters()
+
+
+def byte_of(piece: str) -> int | None:
+    """The byte that a piece such as `<0x0A>` spells; None for any other."""
+    return int(piece[3:5], 16) if re.fullmatch("<0x[0-9A-Fa-f]{2}>", piece) else None
+
+
+def in_byte_letters(spec: dict[str, Any]) -> bool:
+    """Does this tokenizer.json write its pieces in GPT-2's letters?"""
+    return "ByteLevel" in {*_steps(spec.get("decoder")), *_steps(spec.get("pre_tokenizer"))}
+
+
+def why_not_understood(spec: dict[str, Any]) -> str:
     """Why the pieces of this tokenizer.json cannot be told as bytes; nothing if they can."""
-    kind = tokenizer["model"].get("type")
+    kind = spec["model"].get("type")
     if kind not in ("BPE", "Unigram"):
         return f"a {kind} vocabulary, which loses spaces or letters"
-    known = {"ByteLevel", "ByteFallback", "Metaspace", "Replace", "Fuse", "Strip"}
-    strange = [name for name in _decoders(tokenizer) if name not in known]
+    known = {"Sequence", "ByteLevel", "ByteFallback", "Metaspace", "Replace", "Fuse", "Strip"}
+    strange = [name for name in _steps(spec.get("decoder")) if name not in known]
     return f"a decoder ({', '.join(strange)}) that is not known here" if strange else ""
 
 
-def _decoders(tokenizer: dict[str, Any]) -> list[str]:
-    decoder = tokenizer.get("decoder") or {}
-    parts = decoder.get("decoders", [decoder]) if decoder else []
-    return [part["type"] for part in parts]
+def _steps(part: Any) -> list[str]:
+    """The types of all steps of a decoder or pre-tokenizer."""
+    if isinstance(part, dict):
+        inner = [name for value in part.values() for name in _steps(value)]
+        return [str(part["type"]), *inner] if "type" in part else inner
+    return [name for one in part for name in _steps(one)] if isinstance(part, list) else []
 
 
-def _reader(tokenizer: dict[str, Any]) -> Any:
-    """A function from a piece to its bytes, by the decoder that the file names."""
-    if "ByteLevel" in _decoders(tokenizer):
-        letters = byte_level_letters()
-        return lambda piece: bytes(letters[c] for c in piece) if set(piece) <= letters.keys() else piece.encode()
-    falls_back = tokenizer["model"].get("byte_fallback", False)
-    unknown = tokenizer["model"].get("unk_token")
+def _reader(spec: dict[str, Any]) -> Callable[[str], bytes]:
+    """From a piece to its bytes: in GPT-2's letters, or as SentencePiece or BERT write."""
+    if in_byte_letters(spec):
+        return bytes_of_letters
+    unknown = spec["model"].get("unk_token")
 
-    def of_piece(piece: str) -> bytes:
-        if falls_back and len(piece) == 6 and piece.startswith("<0x") and piece.endswith(">"):
-            return byte_of(piece)
-        return b"" if piece == unknown else piece.replace(SPACE, " ").encode()
+    def read(piece: str) -> bytes:
+        if (byte := byte_of(piece)) is not None:
+            return bytes([byte])
+        return b"" if piece == unknown else piece.removeprefix("##").replace(SPACE, " ").encode()
 
-    return of_piece
+    return read

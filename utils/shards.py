@@ -259,15 +259,16 @@ def vocabulary(pack: Path) -> int:
 
 def marks(pack: Path) -> dict[str, int]:
     """The ids of the marks in the pack's shards."""
-    return dict(_finished(pack)["counters"]["marks"])
+    counters = _finished(pack)["counters"]
+    if "marks" not in counters:
+        raise UserError(f"{pack}: packed by an earlier version; delete the folder and run the pack stage again")
+    return dict(counters["marks"])
 
 
 def _finished(pack: Path) -> Json:
     known = manifest(pack)
     if known is None:
         raise UserError(f"{pack}: not finished (no manifest.json); run the pack stage first")
-    if "marks" not in known["counters"]:
-        raise UserError(f"{pack}: packed by an earlier version; delete the folder and run the pack stage again")
     return known
 
 

@@ -54,13 +54,8 @@ def take(path: Path, clean: Path, folder: Path) -> Json:
     publish_taken(path, folder)
     codec = Codec(folder)
     added = marks_added(path, codec)
-    named = tell(f"; marks added: {' '.join(added)}", f"；补上标记 {' '.join(added)}") if added else ""
-    say(
-        tell(
-            f"tokenizer: {codec.vocab_size:,} pieces taken from {path}{named}",
-            f"词表：取自 {path}，共 {codec.vocab_size:,} 个词元{named}",
-        )
-    )
+    if added:
+        say(tell(f"tokenizer: marks added: {' '.join(added)}", f"词表：补上标记 {' '.join(added)}"))
     records = list(islice(_train_records(clean), TRIED))
     texts = [text for record in records for text in texts_of(record)]
     lost = changed(codec, texts)
@@ -68,7 +63,7 @@ def take(path: Path, clean: Path, folder: Path) -> Json:
     apart = told_apart(codec, chats)
     _tell_losses(len(texts), lost, len(chats), apart)
     return {
-        "taken": path.name,
+        "taken": str(path),
         "vocab_size": codec.vocab_size,
         "marks_added": added,
         "tried": {"texts": len(texts), "changed": len(lost), "chats": len(chats), "template_differs": apart},

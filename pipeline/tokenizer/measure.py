@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.tokenizer.encoders import Encoder
+from pipeline.tokenizer.measured import Measured
 from pipeline.tokenizer.texts import Texts, preferred
 from utils.language import LANGUAGES, Language
 from utils.stage import Json
@@ -42,7 +42,7 @@ class Use:
     unknown_P: np.ndarray
 
 
-def use(encoder: Encoder, texts: Sequence[str]) -> Use:
+def use(encoder: Measured, texts: Sequence[str]) -> Use:
     """How often each id is needed, and how many ids of which kind each passage takes."""
     counts_V = np.zeros(len(encoder.piece_bytes), np.int64)
     rows: list[tuple[int, int, int, int]] = []
@@ -153,12 +153,12 @@ SCRIPTS = (
 )
 
 
-def kinds(encoder: Encoder) -> list[str]:
+def kinds(encoder: Measured) -> list[str]:
     """What each id stands for, in a word."""
     return [_kind(encoder, i, piece) for i, piece in enumerate(encoder.piece_bytes)]
 
 
-def _kind(encoder: Encoder, i: int, piece: bytes) -> str:
+def _kind(encoder: Measured, i: int, piece: bytes) -> str:
     if i in encoder.marks or not piece:
         return MARKS
     if i in encoder.spelling or encoder.parts[i]:
@@ -185,13 +185,13 @@ def kind_of(text: str) -> str:
     return found[0] if len(found) == 1 else MIXED
 
 
-def composition(encoder: Encoder, kinds_V: Sequence[str]) -> Json:
+def composition(encoder: Measured, kinds_V: Sequence[str]) -> Json:
     """How many pieces are of which kind, and how many of them are a single character."""
     pieces, single = Counter(kinds_V), Counter(kinds_V[i] for i in _own_characters(encoder).values())
     return {kind: {"pieces": pieces[kind], "single": single[kind]} for kind in KINDS if pieces[kind]}
 
 
-def longest(encoder: Encoder, counts_V: np.ndarray, kinds_V: Sequence[str], most: int = 30) -> Json:
+def longest(encoder: Measured, counts_V: np.ndarray, kinds_V: Sequence[str], most: int = 30) -> Json:
     """The longest pieces of each script, with how often the measured text needs them."""
     found: Json = {}
     for name, chosen in {HAN: (HAN,), LATIN: (LATIN,), MIXED: (MIXED, OTHER), SIGNS: (SIGNS, SPACES)}.items():
@@ -203,7 +203,7 @@ def longest(encoder: Encoder, counts_V: np.ndarray, kinds_V: Sequence[str], most
     return found
 
 
-def unused(counts_V: np.ndarray, kinds_V: Sequence[str], encoder: Encoder, most: int = 80) -> Json:
+def unused(counts_V: np.ndarray, kinds_V: Sequence[str], encoder: Measured, most: int = 80) -> Json:
     """Pieces that the measured text never needs: how many, and the first that were learned."""
     ids = [i for i, kind in enumerate(kinds_V) if kind not in (MARKS, BYTES) and not counts_V[i]]
     learned = sum(kind not in (MARKS, BYTES) for kind in kinds_V)
@@ -211,7 +211,7 @@ def unused(counts_V: np.ndarray, kinds_V: Sequence[str], encoder: Encoder, most:
     return {"pieces": len(ids), "of": learned, "examples": shown}
 
 
-def coverage(encoder: Encoder, texts: Iterable[str], most: int = 80) -> Json:
+def coverage(encoder: Measured, texts: Iterable[str], most: int = 80) -> Json:
     """Which characters of the text have a piece of their own, and the most frequent that have none."""
     points, counts = np.unique(np.frombuffer("".join(texts).encode("utf-32-le"), np.uint32), return_counts=True)
     own = _own_characters(encoder)
@@ -226,7 +226,7 @@ def coverage(encoder: Encoder, texts: Iterable[str], most: int = 80) -> Json:
     }
 
 
-def _own_characters(encoder: Encoder) -> dict[str, int]:
+def _own_characters(encoder: Measured) -> dict[str, int]:
     """Characters that are a piece, and its id."""
     found = {}
     for i, piece in enumerate(encoder.piece_bytes):
@@ -240,7 +240,7 @@ def _own_characters(encoder: Encoder) -> dict[str, int]:
 # ---------------------------------------------------------------- a text in tokens
 
 
-def tokens_in(encoder: Encoder, text: str) -> list[tuple[str, int]]:
+def tokens_in(encoder: Measured, text: str) -> list[tuple[str, int]]:
     """A text cut into its tokens; those that only together are a text stand together, with their number."""
     found, held, number = [], b"", 0
     for i in encoder.encode([text])[0]:

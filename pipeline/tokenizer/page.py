@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.tokenizer.encoders import OURS
 from pipeline.tokenizer.measure import BYTES, DIGITS, HAN, LATIN, MARKS, MIXED, OTHER, SIGNS, SPACES
+from pipeline.tokenizer.measured import OURS
 from pipeline.tokenizer.page_pieces import Vocabulary, chips, cut, listing
 from pipeline.tokenizer.page_words import encoder_name, kind_name, language_name, percent, weight
 from utils.charts import Stack, curves, stacks
@@ -49,7 +49,7 @@ def told(report: Json) -> list[str]:
 
 
 def _lead(report: Json) -> str:
-    size, sampled = report["vocab_size"], weight(report["sampled_bytes"])
+    size = report["vocab_size"]
     fits = [
         tell(
             f"{row['characters_per_token']:.2f} characters of {language_name(name)}",
@@ -59,17 +59,28 @@ def _lead(report: Json) -> str:
         if name in told(report)
     ]
     held = tell(" or ", "，")
-    lead = tell(f"{size:,} pieces, learned from {sampled} of text.", f"共 {size:,} 个词元，从 {sampled} 文本中学得。")
+    lead = tell(f"{size:,} pieces, {origin(report)}.", f"共 {size:,} 个词元，{origin(report)}。")
     return lead + (tell(f" A token holds {held.join(fits)}.", f"一个词元平均容纳{held.join(fits)}。") if fits else "")
+
+
+def origin(report: Json) -> str:
+    """Where the vocabulary is from."""
+    if "taken" in report:
+        return tell(f"taken from {report['taken']}", f"取自 {report['taken']}")
+    sampled = weight(report["sampled_bytes"])
+    return tell(f"learned from {sampled} of text", f"从 {sampled} 文本中学得")
+
+
+def _asked(report: Json) -> str:
+    if "taken" in report:
+        return origin(report)
+    return tell(f"asked for {report['asked']:,}", f"要求 {report['asked']:,}")
 
 
 def _summary(report: Json) -> Section:
     fit, others = report["fit"], [name for name in report["fit"] if name != OURS]
     tiles: dict[str, Any] = {
-        tell("Pieces", "词元"): (
-            report["vocab_size"],
-            tell(f"asked for {report['asked']:,}", f"要求 {report['asked']:,}"),
-        )
+        tell("Pieces", "词元"): (report["vocab_size"], _asked(report)),
     }
     for name in told(report):
         row = fit[OURS]["languages"][name]

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.tokenizer.encoders import Encoder
 from pipeline.tokenizer.measure import BYTES, MARKS
+from pipeline.tokenizer.measured import Measured
 from utils.console import tell
 from utils.page import Html, escape, folded, named
 from utils.stage import Json
@@ -25,7 +25,7 @@ FIRST, LAST = 36_000, 4_000
 class Vocabulary:
     """A tokenizer's pieces: what they are, and how often each was needed."""
 
-    encoder: Encoder
+    encoder: Measured
     kinds_V: Sequence[str]
     counts_V: np.ndarray
 

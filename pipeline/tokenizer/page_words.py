@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pipeline.tokenizer.encoders import OURS
 from pipeline.tokenizer.measure import BYTES, DIGITS, HAN, LATIN, MARKS, MIXED, OTHER, SIGNS, SPACES
+from pipeline.tokenizer.measured import OURS
 from utils.console import tell
 
 

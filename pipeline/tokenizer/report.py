@@ -11,7 +11,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from pipeline.tokenizer import measure
-from pipeline.tokenizer.encoders import OURS, Encoder, compared, ours
+from pipeline.tokenizer.measured import OURS, Measured, compared, ours
 from pipeline.tokenizer.page import page_of, told
 from pipeline.tokenizer.page_pieces import Vocabulary
 from pipeline.tokenizer.page_words import encoder_name, language_name
@@ -25,7 +25,7 @@ SAMPLES, SHORTEST, LONGEST = 5, 50, 130
 """Texts shown in their tokens, and of how many characters."""
 
 
-def write_report(clean: Path, folder: Path, others: Sequence[Encoder], known: Json) -> Json:
+def write_report(clean: Path, folder: Path, others: Sequence[Measured], known: Json) -> Json:
     """report.json, which begins with what is `known`, and report.html; `others` come from `compared()`."""
     with progress(tell("tokenizer: report", "词表：报告")):
         figures, vocabulary = _figures(clean, folder, others)
@@ -65,7 +65,7 @@ def beside(report: Json) -> str:
     return tell(f"characters a token ({names} in brackets): ", f"每词元字数（括号内为 {names}）：") + ", ".join(parts)
 
 
-def _figures(clean: Path, folder: Path, others: Sequence[Encoder]) -> tuple[Json, Vocabulary]:
+def _figures(clean: Path, folder: Path, others: Sequence[Measured]) -> tuple[Json, Vocabulary]:
     mine, texts = ours(folder), held_out(clean)
     encoders = [mine, *others]
     uses = {encoder.name: measure.use(encoder, texts.texts) for encoder in encoders}
@@ -91,7 +91,7 @@ def _figures(clean: Path, folder: Path, others: Sequence[Encoder]) -> tuple[Json
     return figures, Vocabulary(mine, kinds_V, counts_V)
 
 
-def _samples(texts: Texts, encoders: Sequence[Encoder]) -> list[Json]:
+def _samples(texts: Texts, encoders: Sequence[Measured]) -> list[Json]:
     """Of each source and language the first passage of a good length; the languages take turns."""
     found: dict[tuple[Language, str], str] = {}
     for text, source, language in zip(texts.texts, texts.sources, texts.languages, strict=True):

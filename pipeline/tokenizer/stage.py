@@ -12,8 +12,9 @@ from functools import partial
 from pathlib import Path
 
 from pipeline.tokenizer.config import TokenizerConfig
-from pipeline.tokenizer.encoders import compared
 from pipeline.tokenizer.imported import file_of, take
+from pipeline.tokenizer.measured import compared
+from pipeline.tokenizer.page import origin
 from pipeline.tokenizer.publish import publish
 from pipeline.tokenizer.report import beside, renew_report, write_report
 from pipeline.tokenizer.sample import Sample, draw, estimate
@@ -48,13 +49,9 @@ def run(config: TokenizerConfig, clean: Path, output: Path) -> bool:
     if not build("tokenizer", config, inputs, output, work, ("sentencepiece", "tokenizers")):
         done = renew_report(clean, output, config.compare) or {}
     if done:
-        size = f"{done['vocab_size']:,}"
-        say(
-            tell(
-                f"tokenizer: {size} pieces; {beside(done)} -> {output}",
-                f"词表：{size} 个词元；{beside(done)} -> {output}",
-            )
-        )
+        size, rest = f"{done['vocab_size']:,}", f"{beside(done)} -> {output}"
+        english = f"{size} pieces, {origin(done)}; {rest}"
+        say(tell(f"tokenizer: {english}", f"词表：{origin(done)}，共 {size} 个词元；{rest}"))
     return bool(done)
 
 

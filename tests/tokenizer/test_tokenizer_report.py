@@ -21,7 +21,7 @@ from pipeline.clean.config import CleanConfig, Input
 from pipeline.clean.stage import run as clean
 from pipeline.tokenizer import measure
 from pipeline.tokenizer.config import TokenizerConfig
-from pipeline.tokenizer.encoders import MERGES, OURS, Encoder, compared, from_folder, gpt2, ours
+from pipeline.tokenizer.measured import MERGES, OURS, Measured, compared, from_folder, gpt2, ours
 from pipeline.tokenizer.page import page_of
 from pipeline.tokenizer.page_pieces import Vocabulary, listing
 from pipeline.tokenizer.stage import run
@@ -45,19 +45,19 @@ TEXTS = [
 
 
 @pytest.fixture(scope="module")
-def gpt() -> Encoder:
+def gpt() -> Measured:
     return gpt2()
 
 
 @pytest.fixture(scope="module")
-def mine(folder: Path) -> Encoder:
+def mine(folder: Path) -> Measured:
     return ours(folder)
 
 
 # ---------------------------------------------------------------- tokenizers
 
 
-def test_gpt2_is_what_openai_published(gpt: Encoder) -> None:
+def test_gpt2_is_what_openai_published(gpt: Measured) -> None:
     content = gzip.decompress(MERGES.read_bytes())
     published = "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5"  # as tiktoken expects vocab.bpe
     assert hashlib.sha256(content).hexdigest() == published
@@ -76,29 +76,29 @@ def test_gpt2_is_what_openai_published(gpt: Encoder) -> None:
         ("<|endoftext|>", [27, 91, 437, 1659, 5239, 91, 29]),
     ],
 )
-def test_gpt2_encodes_as_gpt2_does(gpt: Encoder, text: str, ids: list[int]) -> None:
+def test_gpt2_encodes_as_gpt2_does(gpt: Measured, text: str, ids: list[int]) -> None:
     assert gpt.encode([text])[0].tolist() == ids
 
 
 @settings(max_examples=200)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"])) | st.sampled_from([*TEXTS, *MARKS])).map("".join))
-def test_gpt2_loses_nothing_and_every_spelled_character_is_counted(gpt: Encoder, text: str) -> None:
+def test_gpt2_loses_nothing_and_every_spelled_character_is_counted(gpt: Measured, text: str) -> None:
     ids = gpt.encode([text])[0]
     assert b"".join(gpt.piece_bytes[i] for i in ids).decode() == text
     assert measure.use(gpt, [text]).spelled_P.tolist() == [spelled(gpt, text)]
 
 
-def spelled(encoder: Encoder, text: str) -> int:
+def spelled(encoder: Measured, text: str) -> int:
     """Characters within which a token ends, counted one by one."""
     ends = np.cumsum([len(encoder.piece_bytes[i]) for i in encoder.encode([text])[0]]).tolist()
     starts = np.cumsum([0, *(len(c.encode()) for c in text)]).tolist()
     return sum(any(a < end < b for end in ends) for a, b in pairwise(starts))
 
 
-def test_ours_is_the_codec(mine: Encoder, folder: Path) -> None:
+def test_ours_is_the_codec(mine: Measured, folder: Path) -> None:
     codec, other = Codec(folder), from_folder(folder)
     assert list(mine.piece_bytes[1:]) == codec.piece_bytes[1:]
-    assert {i for i in range(codec.vocab_size) if codec.spm.IsByte(i)} == mine.spelling
+    assert {i for i in range(codec.vocab_size) if codec.encoder.spm.IsByte(i)} == mine.spelling
     assert mine.marks == set(range(len(MARKS) + 1))
     for text, a, b in zip(TEXTS, mine.encode(TEXTS), other.encode(TEXTS), strict=True):
         assert codec.encode(text).tolist() == a.tolist() == b.tolist()
@@ -153,7 +153,7 @@ def test_folders_are_told_apart_by_the_end_of_their_paths(folder: Path, tmp_path
 
 def test_a_fork_afterwards_is_silent() -> None:
     code = (
-        "import os; from pipeline.tokenizer.encoders import gpt2; gpt2().encode(['a b c'] * 100)\n"
+        "import os; from pipeline.tokenizer.measured import gpt2; gpt2().encode(['a b c'] * 100)\n"
         "assert 'TOKENIZERS_PARALLELISM' not in os.environ\n"
         "if os.fork() == 0: os._exit(0)\n"
         "os.wait()"
@@ -213,7 +213,7 @@ def test_kinds_of_pieces(text: str, kind: str) -> None:
     assert measure.kind_of(text) == kind
 
 
-def test_the_vocabulary_adds_up(mine: Encoder, gpt: Encoder) -> None:
+def test_the_vocabulary_adds_up(mine: Measured, gpt: Measured) -> None:
     for encoder in (mine, gpt):
         kinds = measure.kinds(encoder)
         composition = measure.composition(encoder, kinds)
@@ -221,7 +221,7 @@ def test_the_vocabulary_adds_up(mine: Encoder, gpt: Encoder) -> None:
     assert composition["han"]["pieces"] < 100 < 40_000 < composition["latin"]["pieces"]
 
 
-def test_use_unused_longest_and_coverage(mine: Encoder) -> None:
+def test_use_unused_longest_and_coverage(mine: Measured) -> None:
     texts = ["从前有一个人，很喜欢猫。", "从前有一个人，龘龘𠮷"]
     counts_V, kinds_V = measure.use(mine, texts).counts_V, measure.kinds(mine)
     ids = np.concatenate(mine.encode(texts))
@@ -238,7 +238,7 @@ def test_use_unused_longest_and_coverage(mine: Encoder) -> None:
     assert found["share"] == round(1 - 3 / len("".join(texts)), 6)
 
 
-def test_tokens_give_the_text_back_and_a_spelled_character_its_number(mine: Encoder, gpt: Encoder) -> None:
+def test_tokens_give_the_text_back_and_a_spelled_character_its_number(mine: Measured, gpt: Measured) -> None:
     for encoder in (mine, gpt):
         for text in TEXTS:
             tokens = measure.tokens_in(encoder, text)
@@ -259,7 +259,7 @@ def reported(split: Path, folder: Path) -> Path:
     return output
 
 
-def test_figures_are_what_a_slow_count_gives(reported: Path, split: Path, folder: Path, gpt: Encoder) -> None:
+def test_figures_are_what_a_slow_count_gives(reported: Path, split: Path, folder: Path, gpt: Measured) -> None:
     report, texts = read_json(reported / "report.json"), held_out(split)
     assert list(report["fit"]) == [OURS, "gpt2", "/".join(folder.parts[-2:])]
     for encoder, codec in ((OURS, Codec(reported)), ("/".join(folder.parts[-2:]), Codec(folder))):
@@ -312,7 +312,7 @@ def test_another_comparison_makes_the_report_again_and_nothing_else(
 
 
 def test_ids_follow_the_score(reported: Path) -> None:
-    spm, first = Codec(reported).spm, read_json(reported / "report.json")["ranked_from"]
+    spm, first = Codec(reported).encoder.spm, read_json(reported / "report.json")["ranked_from"]
     scores = [spm.GetScore(i) for i in range(first, spm.GetPieceSize())]
     assert first == 268
     assert scores == sorted(scores, reverse=True)
@@ -331,7 +331,7 @@ def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
 
 
 def vocabulary_of(pieces: list[bytes]) -> Vocabulary:
-    encoder = Encoder("ours", lambda texts: [], pieces)
+    encoder = Measured("ours", lambda texts: [], pieces)
     return Vocabulary(encoder, measure.kinds(encoder), np.arange(len(pieces)))
 
 
