@@ -22,6 +22,9 @@ FILES = (SPM, FAST, "tokenizer_config.json", "chat_template.jinja")
 
 Span = tuple[int, int]
 
+FIXED = ("\n", "\n\n", "assistant\n", "tool\n")
+"""Segments that stand in every dialogue."""
+
 
 class Codec:
     """Encode and decode with the tokenizer of one folder."""
@@ -57,30 +60,38 @@ class Codec:
 
     def encode(self, text: str) -> np.ndarray:
         """A text's ids; no mark is among them, whatever the text says."""
-        return self.encoder.encode(text).astype(self.dtype)
+        return self.encode_all([text])[0].astype(self.dtype)
 
     def encode_all(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """`encode` of each, in the encoder's own integers."""
+        """Each text's ids, in whatever integers they come: who has millions of them converts them together."""
         return self.encoder.encode_all(texts)
+
+    def encode_dialogues(self, dialogues: Sequence[Sequence[Segment]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """N dialogues one behind the other as T tokens: tokens_T, which of them are trained (T), their lengths (N)."""
+        segments = [segment for dialogue in dialogues for segment in dialogue]
+        known = [self._mark_ids[s.text] if s.is_mark else self._fixed.get(s.text) for s in segments]
+        others = iter(self.encode_all([s.text for s, ids in zip(segments, known, strict=True) if ids is None]))
+        parts = [next(others) if ids is None else ids for ids in known]
+        lengths_S = np.array([len(part) for part in parts], np.int64)
+        trained_S = np.array([segment.trained for segment in segments], bool)
+        ends_N = np.cumsum([len(dialogue) for dialogue in dialogues], dtype=np.int64)
+        edges_S1 = np.concatenate([[0], np.cumsum(lengths_S)])
+        tokens_T = np.concatenate(parts or [np.empty(0, np.int32)]).astype(self.dtype)
+        return tokens_T, np.repeat(trained_S, lengths_S), np.diff(edges_S1[ends_N], prepend=0)
+
+    @cached_property
+    def _mark_ids(self) -> dict[str, np.ndarray]:
+        return {mark: np.array([number], self.dtype) for mark, number in self.marks.items()}
+
+    @cached_property
+    def _fixed(self) -> dict[str, np.ndarray]:
+        return dict(zip(FIXED, self.encode_all(FIXED), strict=True))
 
     def encode_segments(self, segments: Iterable[Segment]) -> tuple[np.ndarray, list[Span]]:
         """Segments as ids, and the half-open spans of those that are trained, neighbours joined."""
-        parts: list[np.ndarray] = []
-        spans: list[Span] = []
-        at = 0
-        for segment in segments:
-            if segment.is_mark:
-                ids = np.array([self.marks[segment.text]], self.dtype)
-            else:
-                ids = self.encode(segment.text)
-            if segment.trained and len(ids):
-                if spans and spans[-1][1] == at:
-                    spans[-1] = (spans[-1][0], at + len(ids))
-                else:
-                    spans.append((at, at + len(ids)))
-            parts.append(ids)
-            at += len(ids)
-        return np.concatenate(parts, dtype=self.dtype) if parts else np.empty(0, self.dtype), spans
+        tokens_T, trained_T, _ = self.encode_dialogues([list(segments)])
+        edges = np.flatnonzero(np.diff(trained_T.astype(np.int8), prepend=0, append=0)).tolist()
+        return tokens_T, list(zip(edges[::2], edges[1::2], strict=True))
 
     @property
     def piece_bytes(self) -> list[bytes]:

@@ -160,7 +160,7 @@ def told_apart(codec: Codec, conversations: Iterable[Sequence[Segment]]) -> int:
     encoder.tokenizer.encode_special_tokens = False
     try:
         written = [("".join(s.text for s in segments), segments) for segments in conversations]
-        whole = [encoder.encode(text).tolist() for text, _ in written]
+        whole = [ids.tolist() for ids in encoder.encode_all([text for text, _ in written])]
     finally:
         encoder.tokenizer.encode_special_tokens = True
     pairs = zip(whole, written, strict=True)
