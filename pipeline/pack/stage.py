@@ -4,34 +4,27 @@
 
 Text becomes `<|endoftext|>` and its tokens, for pretrain; a dialogue becomes its turns, for finetune, and for pretrain
 too if the recipe says so or if there is no text. One clean shard is one task and makes the token shards of the same
-number, so that the output does not depend on how many processes worked, and a killed run keeps its finished shards.
+number (`shard.py`), so that the output does not depend on how many processes worked, and a killed run keeps its
+finished shards.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from pipeline.pack.config import PackConfig
-from utils.chat import ROLES, Message, conversation
-from utils.codec import Codec, Span
+from pipeline.pack.page import page_of
+from pipeline.pack.shard import LENGTHS, NOTES, Task, opened, pack_shard
 from utils.console import UserError, progress, say, tell
-from utils.records import SPLITS, Record, kinds_in, read_records, record_shards
-from utils.shards import ShardWriter, shard_writer
-from utils.stage import Json, build, read_json, write_json
+from utils.records import SPLITS, kinds_in, record_shards
+from utils.stage import Json, build, identity, write_json
 from utils.workers import run_tasks, worker_count
 
-COLUMNS = ("id", "kind", "text", "messages", "tools")
-PARTS = ".parts"
 SMALL = 8 << 20
 """Below so many bytes of clean shards, starting processes takes longer than the work."""
+VERBS = ("pretrain", "finetune")
 
 
 def run(config: PackConfig, clean: Path, tokenizer: Path, output: Path) -> bool:
@@ -43,41 +36,28 @@ def run(config: PackConfig, clean: Path, tokenizer: Path, output: Path) -> bool:
 
 def pack(config: PackConfig, clean: Path, tokenizer: Path, folder: Path) -> Json:
     """Every clean shard into `folder`; returns the counters of the manifest."""
-    codec = _codec(tokenizer)
+    codec = opened(tokenizer)
     tasks = plan(config, clean, tokenizer, folder)
-    size = sum(task.clean.stat().st_size for task in tasks)
-    workers = worker_count(config.workers) if size >= SMALL else 1
+    sizes = {task.name: task.clean.stat().st_size for task in tasks}
+    workers = worker_count(config.workers) if sum(sizes.values()) >= SMALL else 1
+    largest_first = sorted(tasks, key=lambda task: -sizes[task.name])  # so that none is left alone at the end
     parts: dict[str, Json] = {}
     with progress(tell("pack", "打包"), len(tasks), tell("shards", "分片")) as meter:
-        for part in run_tasks(pack_shard, tasks, workers):
+        for part in run_tasks(pack_shard, largest_first, workers):
             parts[part["name"]] = part
             meter.advance()
     report = summary([parts[task.name] for task in tasks])
-    if not any(report["pretrain"].values()) and not any(report["finetune"].values()):
+    if not any(report[verb] for verb in VERBS):
         raise UserError(
             f"{clean}: no record there that could be trained on; look at its report.json and at clean.inputs"
         )
     write_json(folder / "report.json", report)
-    shutil.rmtree(folder / PARTS)
+    (folder / "report.html").write_text(page_of(report, folder, codec), encoding="utf-8")
+    shutil.rmtree(folder / NOTES)
     _say_what_was_done(report)
     shards = {name: counts for part in parts.values() for name, counts in part["shards"].items()}
-    return {"vocab_size": codec.vocab_size, "marks": codec.marks, "shards": dict(sorted(shards.items()))}
-
-
-@dataclass(frozen=True)
-class Task:
-    """One clean shard, and where its tokens go."""
-
-    clean: Path
-    tokenizer: Path
-    folder: Path
-    split: str
-    source: str
-    chat_in_pretrain: bool
-
-    @property
-    def name(self) -> str:
-        return f"{self.split}/{self.clean.stem}"
+    whose = {"vocab_size": codec.vocab_size, "marks": codec.marks, "tokenizer": identity(tokenizer)}
+    return whose | {"shards": dict(sorted(shards.items()))}
 
 
 def plan(config: PackConfig, clean: Path, tokenizer: Path, folder: Path) -> list[Task]:
@@ -85,111 +65,32 @@ def plan(config: PackConfig, clean: Path, tokenizer: Path, folder: Path) -> list
     no_text = not kinds_in(clean).get("text")
     if no_text:
         say(tell("pack: no text records; pretrain reads the chat", "打包：没有纯文本，预训练改读对话"))
-    chat = config.chat_in_pretrain or no_text
+    chat, whose = config.chat_in_pretrain or no_text, identity(tokenizer)
     return [
-        Task(path, tokenizer, folder, split, source, chat)
+        Task(path, tokenizer, whose, folder, split, source, chat)
         for split in SPLITS
         for source, paths in record_shards(clean, split).items()
         for path in paths
     ]
 
 
-def pack_shard(task: Task) -> Json:
-    """One task: its shards, then the note that they are finished, which is what it returns."""
-    note = task.folder / PARTS / f"{task.name}.json"
-    if note.is_file():
-        return read_json(note)
-    codec = _codec(task.tokenizer)
-    left_out: Counter[str] = Counter()
-    writers: dict[str, ShardWriter] = {}
-    with ExitStack() as open_files:
-        for record in read_records(task.clean, COLUMNS):
-            for verb, tokens, spans, n_bytes in rows(record, codec, task.chat_in_pretrain, left_out.update):
-                if verb not in writers:
-                    path = task.folder / verb / task.split / f"{task.clean.stem}.arrow"
-                    writers[verb] = open_files.enter_context(shard_writer(path, codec.vocab_size, codec.dtype))
-                writers[verb].add(record["id"], tokens, spans, n_bytes)
-    part = {
-        "name": task.name,
-        "split": task.split,
-        "source": task.source,
-        "shards": {f"{verb}/{task.name}.arrow": _counts(writer) for verb, writer in sorted(writers.items())},
-        "left_out": dict(sorted(left_out.items())),
-    }
-    write_json(note, part)
-    return part
-
-
-@lru_cache(maxsize=1)
-def _codec(tokenizer: Path) -> Codec:
-    return Codec(tokenizer)
-
-
-def _counts(writer: ShardWriter) -> Json:
-    return {
-        "documents": writer.documents,
-        "tokens": writer.tokens,
-        "trained": writer.trained,
-        "bytes": writer.bytes,
-    }
-
-
-# ---------------------------------------------------------------- one record
-
-Row = tuple[str, np.ndarray, list[Span] | None, int]
-
-
-def rows(record: Record, codec: Codec, chat_in_pretrain: bool, leave_out: Callable[[list[str]], None]) -> Iterator[Row]:
-    """A record's rows: (verb, tokens, trained spans, bytes of text)."""
-    edge = np.array([codec.end_of_text], codec.dtype)
-    reason = why_not(record)
-    if reason:
-        leave_out([reason])
-    elif record["kind"] == "text":
-        yield (
-            "pretrain",
-            np.concatenate([edge, codec.encode(record["text"])]),
-            None,
-            len(record["text"].encode()),
-        )
-    else:
-        segments = conversation(record["messages"], record["tools"])
-        n_bytes = sum(len(segment.text.encode()) for segment in segments if not segment.is_mark)
-        tokens, spans = codec.encode_segments(segments)
-        yield "finetune", tokens, spans, n_bytes
-        if chat_in_pretrain:
-            yield "pretrain", np.concatenate([edge, tokens]), None, n_bytes
-
-
-def why_not(record: Record) -> str | None:
-    """Why a record cannot be trained on, or None."""
-    if record["kind"] == "text":
-        return None if (record["text"] or "").strip() else "empty_text"
-    if record["kind"] != "chat":
-        return record["kind"]
-    messages: list[Message] = record["messages"] or []
-    replies = [message for message in messages if message["role"] == "assistant"]
-    if any(message["role"] not in ROLES for message in messages):
-        return "unknown_role"
-    if not replies:
-        return "no_trained_token"
-    if any(not (reply["content"] or "").strip() and not reply["tool_calls"] for reply in replies):
-        return "empty_reply"
-    return None
-
-
 # ---------------------------------------------------------------- the report
 
 
 def summary(parts: list[Json]) -> Json:
-    """verb -> split -> source -> counts, and what was left out: split -> source -> reason -> records."""
-    report: Json = {"pretrain": {}, "finetune": {}, "left_out": {}}
+    """Counts by verb, split and source; records left out by split, source and reason; lengths in the train split."""
+    lengths: Json = {"edges": list(LENGTHS), **{verb: {} for verb in VERBS}}
+    report: Json = {**{verb: {} for verb in VERBS}, "left_out": {}, "lengths": lengths}
     for part in parts:
         split, source = part["split"], part["source"]
         for name, counts in part["shards"].items():
-            _add(report[name.partition("/")[0]].setdefault(split, {}).setdefault(source, {}), counts)
+            summed = {key: count for key, count in counts.items() if key != "largest"}
+            _add(report[name.partition("/")[0]].setdefault(split, {}).setdefault(source, {}), summed)
         if part["left_out"]:
             _add(report["left_out"].setdefault(split, {}).setdefault(source, {}), part["left_out"])
+        for verb, counts in part["lengths"].items() if split == "train" else ():
+            held = lengths[verb].setdefault(source, [0] * len(counts))
+            lengths[verb][source] = [a + b for a, b in zip(held, counts, strict=True)]
     return report
 
 
@@ -199,8 +100,10 @@ def _add(total: Json, counts: Json) -> None:
 
 
 def _say_what_was_done(report: Json) -> None:
-    for verb in ("pretrain", "finetune"):
+    for verb in VERBS:
         sources = list(report[verb].get("train", {}).values())
+        if not sources:
+            continue
         documents, tokens, trained = (sum(s[name] for s in sources) for name in ("documents", "tokens", "trained"))
         en = f"pack: {verb} {documents:,} documents, {tokens:,} tokens, {trained:,} trained"
         say(tell(en, f"打包：{verb} {documents:,} 篇，{tokens:,} 个词元，训练 {trained:,} 个"))
