@@ -24,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -96,12 +97,11 @@ def talk(data: Path, folder: Path) -> pa.Table:
 def write_clean(folder: Path, table: pa.Table, source: str, size: float) -> Path:
     """The table again and again, up to `size` bytes of text, in shards as the clean stage makes them."""
     bytes_a_row = (table.column("text").nbytes + table.column("messages").nbytes) / len(table)
-    rows, left, number = int(SHARD / bytes_a_row) + 1, int(size / bytes_a_row), 0
-    endless = pa.concat_tables([table] * (left // len(table) + 1))
-    for start in range(0, left, rows):
-        part = endless.slice(start, min(rows, left - start)).combine_chunks()
+    rows, wanted = int(SHARD / bytes_a_row) + 1, int(size / bytes_a_row)
+    endless = pa.concat_tables([table] * (wanted // len(table) + 1))
+    for number, start in enumerate(range(0, wanted, rows)):
+        part = endless.slice(start, min(rows, wanted - start)).combine_chunks()
         write_table(folder / f"train/{source}-{number:05d}.parquet", part)
-        number += 1
     write_manifest(folder, "clean", {}, {}, {}, ("pyarrow",))
     return folder
 
@@ -183,18 +183,14 @@ def others(workspace: Path) -> Iterator[tuple[str, Callable[[], Took]]]:
             texts.append(text)
             size += len(text.encode())
     for threads in (1, 2):
-        yield (
-            f"tokenizers, encode_batch_fast, {threads} thread(s)",
-            lambda n=threads: _apart(_tokenizers, n, workspace, texts),
-        )
+        work = partial(_apart, _tokenizers, threads, workspace, texts)
+        yield f"tokenizers, encode_batch_fast, {threads} thread(s)", work
     if find_spec("tiktoken") is None:
         print("tiktoken: not installed (pip install tiktoken), so left out", flush=True)
         return
     for threads in (1, 2):
-        yield (
-            f"tiktoken, encode_ordinary_batch, {threads} thread(s)",
-            lambda n=threads: _apart(_tiktoken, n, workspace, texts),
-        )
+        work = partial(_apart, _tiktoken, threads, workspace, texts)
+        yield f"tiktoken, encode_ordinary_batch, {threads} thread(s)", work
 
 
 def _apart(work: Callable[..., None], threads: int, workspace: Path, texts: list[str]) -> Took:
@@ -262,6 +258,7 @@ def compare(name: str, workspace: Path, repeats: int) -> None:
             ("pack, 2 workers", lambda: pack(workspace, 2)),
         ):
             runs.setdefault(what, []).append(work())
+            print(f"  {what}: {runs[what][-1].seconds:.1f} s", flush=True)
     for what, took in runs.items():
         say(name, what, took)
     two, packed = list(runs.values())[1:]

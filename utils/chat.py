@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 MARKS = (
     "<|endoftext|>",
@@ -37,8 +36,7 @@ TOOLS_HEADER = "# Tools\n"
 Message = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Segment:
+class Segment(NamedTuple):
     """A mark, or a piece of text that holds none."""
 
     text: str
@@ -65,10 +63,9 @@ def conversation(messages: Sequence[Message], tools: str | None = None, ask: boo
 def _message(message: Message) -> list[Segment]:
     role, content = message["role"], message.get("content") or ""
     if role == "assistant":
-        said = list(_assistant(message, content))
-        trained = [Segment(s.text, s.is_mark, True) for s in said if s.text]
+        said = [Segment(text, is_mark, True) for text, is_mark in _assistant(message, content) if text]
         end = Segment(END_OF_TURN, True, True)
-        return [Segment(TURN, True), Segment("assistant\n"), *trained, end, Segment("\n")]
+        return [Segment(TURN, True), Segment("assistant\n"), *said, end, Segment("\n")]
     if role == "tool":
         inside = [Segment(RESPONSE, True), Segment(f"\n{content}\n"), Segment(END_RESPONSE, True)]
         return [Segment(TURN, True), Segment("tool\n"), *inside, Segment(END_OF_TURN, True), Segment("\n")]
@@ -79,18 +76,15 @@ def _turn(role: str, content: str) -> list[Segment]:
     return [Segment(TURN, True), Segment(f"{role}\n{content}"), Segment(END_OF_TURN, True), Segment("\n")]
 
 
-def _assistant(message: Message, content: str) -> Iterator[Segment]:
+def _assistant(message: Message, content: str) -> Iterator[tuple[str, bool]]:
+    """What it says, and whether that is a mark."""
     if reasoning := message.get("reasoning"):
-        yield from (Segment(THINK, True), Segment(f"\n{reasoning}\n"), Segment(END_THINK, True), Segment("\n\n"))
-    yield Segment(content)
+        yield from ((THINK, True), (f"\n{reasoning}\n", False), (END_THINK, True), ("\n\n", False))
+    yield content, False
     calls = message.get("tool_calls")
     for number, call in enumerate(json.loads(calls) if calls else []):
-        yield Segment("\n" if number or content else "")
-        yield from (
-            Segment(CALL, True),
-            Segment(f"\n{json.dumps(call, ensure_ascii=False)}\n"),
-            Segment(END_CALL, True),
-        )
+        yield "\n" if number or content else "", False
+        yield from ((CALL, True), (f"\n{json.dumps(call, ensure_ascii=False)}\n", False), (END_CALL, True))
 
 
 TEMPLATE = """\

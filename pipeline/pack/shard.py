@@ -171,7 +171,7 @@ def dialogues(batch: pa.RecordBatch, codec: Codec, chat_in_pretrain: bool, left_
     if not names:
         return
     tokens_T, trained_T, lengths_N = codec.encode_dialogues(segmented)
-    n_bytes_N = np.array([sum(len(s.text.encode()) for s in some if not s.is_mark) for some in segmented])
+    n_bytes_N = np.array([len("".join([s.text for s in some if not s.is_mark]).encode()) for some in segmented])
     yield "finetune", Documents(strings(names), tokens_T, lengths_N, n_bytes_N, trained_T)
     if chat_in_pretrain:
         tokens_T = np.insert(tokens_T, np.cumsum(lengths_N) - lengths_N, codec.end_of_text)

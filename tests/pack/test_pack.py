@@ -5,19 +5,23 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from pipeline.pack import stage
+from pipeline.pack import shard, stage
 from pipeline.pack.config import PackConfig
+from utils import shards
+from utils.chat import conversation
 from utils.codec import Codec
 from utils.console import UserError
 from utils.records import write_records
 from utils.shards import Source, Spans, sources, vocabulary
-from utils.stage import manifest, read_json, write_manifest
+from utils.stage import identity, manifest, read_json, write_manifest
 
 
 def text(number: int, said: str) -> dict[str, Any]:
@@ -39,8 +43,8 @@ TEXTS = [text(i, f"第{i}篇：今天天气很好。<|im_end|>\n我们去公园�
 CHATS = [chat(i, ("user", f"{i}加一等于几？"), ("assistant", f"{i + 1}。")) for i in range(5)]
 
 
-def finished(folder: Path, shards: dict[str, list[dict[str, Any]]]) -> Path:
-    for name, records in shards.items():
+def finished(folder: Path, held: dict[str, list[dict[str, Any]]]) -> Path:
+    for name, records in held.items():
         write_records(folder / f"{name}.parquet", records)
     write_manifest(folder, "clean", {}, {}, {}, ("pyarrow",))
     return folder
@@ -48,13 +52,13 @@ def finished(folder: Path, shards: dict[str, list[dict[str, Any]]]) -> Path:
 
 @pytest.fixture
 def clean(tmp_path: Path) -> Path:
-    shards = {
+    held = {
         "train/wiki-00000": TEXTS[:4],
         "train/wiki-00001": TEXTS[4:6],
         "valid/wiki-00000": TEXTS[6:],
         "train/talk-00000": CHATS,
     }
-    return finished(tmp_path / "clean", shards)
+    return finished(tmp_path / "clean", held)
 
 
 def document(source: Source, index: int) -> tuple[list[int], Spans | None]:
@@ -133,51 +137,81 @@ def test_report_and_what_is_left_out(tiny_tokenizer: Path, tmp_path: Path):
     assert finetune["bytes"] == len("user\n0加一等于几？\nassistant\n1。\n".encode())
 
 
+@pytest.mark.parametrize("workers", [2, pytest.param(7, marks=pytest.mark.slow)])
 def test_any_number_of_processes_makes_the_same_bits(
-    clean: Path, tiny_tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workers: int, tiny_tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(stage, "SMALL", 0)
-    for workers in (1, 2):
-        stage.run(PackConfig(workers=workers), clean, tiny_tokenizer, tmp_path / str(workers))
-    one, two = (manifest(tmp_path / name) for name in "12")
+    held = {f"train/wiki-{i:05d}": [text(9 * i + j, f"第{i}篇。" * (30 * i + j)) for j in range(9)] for i in range(8)}
+    clean = finished(tmp_path / "clean", held | {"train/talk-00000": CHATS})
+    for count in (1, workers):
+        stage.run(PackConfig(workers=count), clean, tiny_tokenizer, tmp_path / str(count))
+    one, more = (manifest(tmp_path / str(count)) for count in (1, workers))
     assert one is not None
-    assert two is not None
-    assert one["files"] == two["files"]
-    assert one["counters"] == two["counters"]
-    assert len(one["counters"]["shards"]) == 4
+    assert more is not None
+    assert one["files"] == more["files"]
+    assert one["counters"] == more["counters"]
+    assert len(one["counters"]["shards"]) == 9
 
 
-def test_a_killed_run_keeps_its_finished_shards(
-    clean: Path, tiny_tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_many_at_a_time_say_what_each_says_alone(
+    tiny_tokenizer: Path, codec: Codec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    stage.run(PackConfig(), clean, tiny_tokenizer, tmp_path / "whole")
-    made: list[str] = []
-    honest = stage.rows
+    """Kinds mixed in a shard, blocks and record batches of any size: stored order, and the tokens of each record."""
+    records = [one for pair in zip(TEXTS, CHATS * 2, strict=False) for one in pair]
+    records.insert(3, text(90, "\u3000\n"))
+    clean = finished(tmp_path / "clean", {"train/mixed-00000": records})
+    wanted = []
+    for record in records:
+        if record["kind"] == "chat":
+            wanted.append(codec.encode_segments(conversation(record["messages"]))[0].tolist())
+        elif record["text"].strip():
+            wanted.append(codec.encode(record["text"]).tolist())
+    for most in (1, 100, 1 << 22):
+        monkeypatch.setattr(shard, "TEXT_BYTES", most)
+        monkeypatch.setattr(shard, "DIALOGUES", min(most, 1024))
+        monkeypatch.setattr(shards, "BATCH_TOKENS", most)
+        stage.run(PackConfig(chat_in_pretrain=True), clean, tiny_tokenizer, tmp_path / f"pack{most}")
+        mixed = sources(tmp_path / f"pack{most}", "pretrain", "train")["mixed"]
+        got = [document(mixed, i) for i in range(mixed.documents)]
+        assert got == [([codec.end_of_text, *tokens], None) for tokens in wanted]
 
-    def failing(record: Any, *others: Any) -> Any:
-        if len(made) == 6:
-            raise KeyboardInterrupt
-        made.append(record["id"])
-        return honest(record, *others)
 
-    monkeypatch.setattr(stage, "rows", failing)
-    with pytest.raises(KeyboardInterrupt):
-        stage.run(PackConfig(), clean, tiny_tokenizer, tmp_path / "pack")
-    assert not (tmp_path / "pack").exists()
-    again: list[str] = []
+def test_a_shard_says_whose_tokens_it_holds(clean: Path, tiny_tokenizer: Path, codec: Codec, tmp_path: Path):
+    stage.run(PackConfig(), clean, tiny_tokenizer, tmp_path / "pack")
+    known = manifest(tmp_path / "pack")
+    assert known is not None
+    assert known["counters"]["tokenizer"] == identity(tiny_tokenizer)
+    for name, counts in known["counters"]["shards"].items():
+        assert 10 < counts["largest"] < codec.vocab_size
+        said = pa.ipc.open_file(pa.memory_map(str(tmp_path / "pack" / name))).schema.metadata
+        assert said[shards.TOKENIZER.encode()].decode() == identity(tiny_tokenizer)
+    for verb in ("pretrain", "finetune"):
+        shards.check(tmp_path / "pack", verb, codec.vocab_size)
 
-    def counting(record: Any, *others: Any) -> Any:
-        again.append(record["id"])
-        return honest(record, *others)
 
-    monkeypatch.setattr(stage, "rows", counting)
-    assert stage.run(PackConfig(), clean, tiny_tokenizer, tmp_path / "pack")
-    assert not set(made[:5]) & set(again), "the five dialogues were a finished shard"
-    ours, theirs = manifest(tmp_path / "pack"), manifest(tmp_path / "whole")
-    assert ours is not None
-    assert theirs is not None
-    assert ours["files"] == theirs["files"]
-    assert not stage.run(PackConfig(), clean, tiny_tokenizer, tmp_path / "pack")
+def test_what_would_break_a_json_reader_is_left_out_and_counted(tiny_tokenizer: Path, tmp_path: Path):
+    """Records that clean would not write, but somebody's script may."""
+    bad: list[dict[str, Any]] = [chat(i, ("user", "在吗？"), ("assistant", "在。")) for i in range(4)]
+    for record, calls in zip(bad, ("{", '["a"]', '[{"name": "\\ud800"}]', "[" * 5000), strict=True):
+        record["messages"][1]["tool_calls"] = calls
+    bad.append(chat(4, ("user", "在吗？"), ("assistant", "在。")) | {"tools": "天气"})
+    bad.append({"id": None, "kind": None})
+    clean = finished(tmp_path / "clean", {"train/talk-00000": [*bad, CHATS[0] | {"id": None}]})
+    stage.run(PackConfig(), clean, tiny_tokenizer, tmp_path / "pack")
+    report = read_json(tmp_path / "pack" / "report.json")
+    assert report["left_out"]["train"]["talk"] == {"calls_not_json": 4, "tools_not_json": 1, "unknown_kind": 1}
+    assert report["finetune"]["train"]["talk"]["documents"] == 1
+
+
+def test_lengths_are_counted(tiny_tokenizer: Path, codec: Codec, tmp_path: Path):
+    clean = finished(tmp_path / "clean", {"train/wiki-00000": [text(i, "好" * i) for i in (1, 31, 32, 5000)]})
+    stage.run(PackConfig(), clean, tiny_tokenizer, tmp_path / "pack")
+    report = read_json(tmp_path / "pack" / "report.json")
+    lengths = [1 + len(codec.encode("好" * i)) for i in (1, 31, 32, 5000)]
+    edges = report["lengths"]["edges"]
+    wanted = [sum(a < n <= b for n in lengths) for a, b in pairwise([0, *edges, 10**9])]
+    assert report["lengths"]["pretrain"]["wiki"] == wanted
 
 
 def test_nothing_to_pack_is_told(tiny_tokenizer: Path, tmp_path: Path):

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
+from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from utils import shards
 from utils.console import UserError
-from utils.shards import Shard, shard_writer, sources
-from utils.stage import read_json, write_json, write_manifest
+from utils.shards import VERIFIED, Documents, Shard, check, shard_writer, sources
+from utils.stage import MANIFEST, read_json, write_json, write_manifest
 
 DOCUMENTS = [
     ("a", [1, 500, 2], None),
@@ -22,8 +29,8 @@ DOCUMENTS = [
 ]
 
 
-def write(path: Path, dtype: type = np.uint16, vocab_size: int = 600) -> dict[str, int]:
-    with shard_writer(path, vocab_size, np.dtype(dtype)) as writer:
+def write(path: Path, dtype: type = np.uint16, vocab_size: int = 600, tokenizer: str = "ours") -> dict[str, int]:
+    with shard_writer(path, vocab_size, np.dtype(dtype), tokenizer) as writer:
         for name, tokens, spans in DOCUMENTS:
             writer.add(name, np.array(tokens, dtype), spans, 3 * len(tokens))
     return {"documents": writer.documents, "tokens": writer.tokens}
@@ -33,7 +40,7 @@ def make_pack(folder: Path) -> Path:
     counts = {
         f"pretrain/train/wiki-0000{i}.arrow": write(folder / f"pretrain/train/wiki-0000{i}.arrow") for i in (0, 2)
     }
-    write_manifest(folder, "pack", {}, {}, {"vocab_size": 600, "shards": counts}, ("pyarrow",))
+    write_manifest(folder, "pack", {}, {}, {"vocab_size": 600, "tokenizer": "ours", "shards": counts}, ("pyarrow",))
     return folder
 
 
@@ -110,3 +117,131 @@ def test_a_shard_with_fewer_tokens_than_its_manifest_says_is_named(tmp_path: Pat
 def test_an_unfinished_pack_is_named(tmp_path: Path):
     with pytest.raises(UserError, match="run the pack stage"):
         sources(tmp_path, "pretrain", "train")
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 2**6 - 1)), max_size=8), st.integers(1, 4))
+def test_documents_together_are_what_each_is_alone(documents: list[tuple[int, int]], at_once: int):
+    """Any trained tokens, at the edges of documents too; documents without a token; any number in a call."""
+    trained = [np.array([bits >> i & 1 for i in range(n)], bool) for n, bits in documents]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.arrow"
+        with shard_writer(path, 600, np.dtype(np.uint16)) as writer:
+            for start in range(0, len(documents), at_once):
+                some = trained[start : start + at_once]
+                lengths_N = np.array([len(one) for one in some])
+                trained_T = np.concatenate(some)
+                ids = pa.array([str(start + i) for i in range(len(some))])
+                tokens_T = np.arange(len(trained_T)) + start
+                writer.write(Documents(ids, tokens_T, lengths_N, lengths_N * 3, trained_T))
+        assert (writer.documents, writer.tokens) == (len(documents), sum(map(len, trained)))
+        assert writer.trained == sum(int(one.sum()) for one in trained)
+        shard = Shard(path)
+        for i, wanted in enumerate(trained):
+            tokens, spans = shard.document(i)
+            assert spans is not None
+            assert all(a < b for a, b in spans)
+            assert all(b < c for (_, b), (c, _) in pairwise(spans)), "neighbours are joined"
+            inside = {k for a, b in spans for k in range(a, b)}
+            assert [k in inside for k in range(len(tokens))] == wanted.tolist()
+
+
+# ---------------------------------------------------------------- before training starts
+
+FIRST, SECOND = "pretrain/train/wiki-00000.arrow", "pretrain/train/wiki-00002.arrow"
+
+
+def test_a_sound_pack_passes_and_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    pack = make_pack(tmp_path)
+    check(pack, "pretrain", 501)
+    check(pack, "finetune", 1)
+    assert read_json(pack / VERIFIED)[FIRST]["largest"] == 500
+    monkeypatch.setattr(pa.ipc, "open_file", None)
+    check(pack, "pretrain", 600)
+    os.utime(pack / FIRST, ns=(1, 1))
+    with pytest.raises(TypeError):
+        check(pack, "pretrain", 600)
+
+
+def test_an_id_beyond_the_model_s_vocabulary_is_refused(tmp_path: Path):
+    pack = make_pack(tmp_path)
+    for _ in "ab":  # read, and known from before
+        with pytest.raises(
+            UserError, match=r"wiki-00000\.arrow: holds token 500, beyond the model's vocabulary of 500"
+        ):
+            check(pack, "pretrain", 500)
+    check(pack, "pretrain", 501)
+
+
+def test_an_id_written_over_the_file_is_refused(tmp_path: Path):
+    pack = make_pack(tmp_path)
+    data = (pack / SECOND).read_bytes()
+    place = data.index(np.array([1, 500, 2, 7], np.uint16).tobytes())
+    (pack / SECOND).write_bytes(data[:place] + b"\xff\xff" + data[place + 2 :])
+    with pytest.raises(UserError, match=r"wiki-00002\.arrow: holds token 65535"):
+        check(pack, "pretrain", 600)
+
+
+def test_a_shard_of_another_tokenizer_is_refused(tmp_path: Path):
+    pack = make_pack(tmp_path)
+    check(pack, "pretrain", 600)
+    write(pack / SECOND, tokenizer="theirs")
+    with pytest.raises(UserError, match=r"wiki-00002\.arrow: packed with another tokenizer \(theirs\)"):
+        check(pack, "pretrain", 600)
+
+
+def test_a_shard_that_the_manifest_does_not_name_is_refused(tmp_path: Path):
+    pack = make_pack(tmp_path)
+    shutil.copy(pack / FIRST, pack / "pretrain/train/wiki-00001.arrow")
+    with pytest.raises(UserError, match=r"wiki-00001\.arrow: not made by this pack"):
+        check(pack, "pretrain", 600)
+    check(pack, "finetune", 600)
+
+
+@pytest.mark.parametrize("left", [0, 7, 400, -1])
+def test_a_shard_cut_short_is_refused(tmp_path: Path, left: int):
+    pack = make_pack(tmp_path)
+    data = (pack / FIRST).read_bytes()
+    (pack / FIRST).write_bytes(data[:left])
+    with pytest.raises(
+        UserError, match=rf"wiki-00000\.arrow: {len(data[:left]):,} bytes, {len(data):,} as made; delete"
+    ):
+        check(pack, "pretrain", 600)
+    (pack / FIRST).unlink()
+    with pytest.raises(UserError, match=r"wiki-00000\.arrow: missing"):
+        check(pack, "pretrain", 600)
+
+
+def test_a_shard_with_fewer_documents_than_its_manifest_says_is_refused(tmp_path: Path):
+    pack = make_pack(tmp_path)
+    with shard_writer(pack / FIRST, 600, np.dtype(np.uint16), "ours") as writer:
+        writer.add("a", np.array([1, 2], np.uint16), None, 6)
+    with pytest.raises(UserError, match=r"wiki-00000\.arrow: holds 1 documents, its manifest says 5"):
+        check(pack, "pretrain", 600)
+
+
+def test_damage_anywhere_is_told_in_one_line_or_does_no_harm(tmp_path: Path):
+    pack = make_pack(tmp_path)
+    data = (pack / FIRST).read_bytes()
+    for place in range(0, len(data), 61):
+        (pack / FIRST).write_bytes(data[:place] + b"\xa5" * 24 + data[place + 24 :])
+        with suppress(UserError):
+            check(pack, "pretrain", 600)
+
+
+def test_a_pack_that_may_only_be_read_and_a_damaged_note(tmp_path: Path):
+    pack = make_pack(tmp_path)
+    (pack / VERIFIED).write_text("{")
+    check(pack, "pretrain", 600)
+    (pack / VERIFIED).unlink()
+    (pack / VERIFIED).mkdir()  # what cannot be written, even by root
+    check(pack, "pretrain", 600)
+
+
+def test_a_pack_from_before_shards_knew_their_tokenizer_passes(tmp_path: Path):
+    pack = make_pack(tmp_path)
+    write(pack / FIRST, tokenizer="")
+    write(pack / SECOND, tokenizer="")
+    known = read_json(pack / MANIFEST)
+    del known["counters"]["tokenizer"]
+    write_json(pack / MANIFEST, known)
+    check(pack, "pretrain", 600)
