@@ -20,7 +20,7 @@ ALL = "all"
 
 
 class Window(Protocol):
-    """Rows as a model takes them: targets already shifted, UNTRAINED where nothing is asked; int64 [N, L]."""
+    """Rows as a model takes them: targets already shifted, UNTRAINED where nothing is asked; whole numbers, [N, L]."""
 
     @property
     def input_ids(self) -> np.ndarray: ...

@@ -2,36 +2,32 @@
 
 `pack/<pretrain|finetune|prefer>/<split>/<source>-NNNNN.arrow` is an uncompressed Arrow IPC file, one row a document:
 its id, its tokens, the half-open spans of those that are trained (null: all), and the bytes of text it stands for.
-`spans` index tokens as the tokens predicted. What comes out are numpy views of the file; nothing is copied until a
-caller fills its own array. A pack's manifest says how many documents and tokens each shard holds, so that opening a
-pack opens no shard.
+`spans` index tokens as the tokens predicted. What comes out are numpy views of the file, or copies of what was asked
+for; a shard is never held in memory. A pack's manifest says how many documents and tokens each shard holds, so that
+opening a pack opens no shard; the first tokens taken from a source look into all of its shards' headers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import xxhash
 
-from utils.arrays import arrow
 from utils.console import UserError
-from utils.stage import Json, manifest, read_json, whole, write_json
+from utils.stage import Json, manifest
 
-BATCH_TOKENS = 1 << 22
-BATCH_DOCUMENTS = 1 << 16
-"""A record batch ends at either: what a writer holds in memory, and far from the 2^31 that Arrow's offsets can say."""
-
-OPEN_SHARDS = 256
-"""A memory map keeps a file handle, and a process has about a thousand."""
+MAPPED_SHARDS = 1 << 14
+"""Shards that stay mapped once they were read: half a kilobyte of memory each; a process may map 65 thousand files."""
 
 TOKENIZER, VOCAB_SIZE = "yaya.tokenizer", "yaya.vocab_size"
 """What a shard's own metadata says: the identity of the tokenizer's folder, and how many ids there are."""
+
+AGAIN = "delete the pack folder and run the pack stage again"
 
 SPAN = pa.struct([("start", pa.int32()), ("end", pa.int32())])
 Spans = Sequence[tuple[int, int]]
@@ -42,117 +38,6 @@ def schema(dtype: np.dtype, vocab_size: int = 0, tokenizer: str = "") -> pa.Sche
     tokens = pa.list_(pa.from_numpy_dtype(dtype))
     fields = [("id", pa.string()), ("tokens", tokens), ("spans", pa.list_(SPAN)), ("n_bytes", pa.int64())]
     return pa.schema(fields, {VOCAB_SIZE: str(vocab_size), TOKENIZER: tokenizer})
-
-
-# ---------------------------------------------------------------- writing
-
-
-@dataclass(frozen=True)
-class Documents:
-    """N documents with T tokens, one behind the other."""
-
-    ids: pa.Array
-    tokens_T: np.ndarray
-    lengths_N: np.ndarray
-    n_bytes_N: np.ndarray
-    trained_T: np.ndarray | None = None
-    """Which tokens are trained; None if all of them."""
-
-
-@contextmanager
-def shard_writer(path: Path, vocab_size: int, dtype: np.dtype, tokenizer: str = "") -> Iterator[ShardWriter]:
-    """A shard that is whole or absent: `with shard_writer(…) as shard: shard.write(…)`.
-
-    `tokenizer` says whose ids they are: the identity of its folder.
-    """
-    kind = schema(dtype, vocab_size, tokenizer)
-    with (
-        whole(path) as draft,
-        pa.OSFile(str(draft), "wb") as sink,
-        pa.ipc.new_file(sink, kind) as file,
-    ):
-        writer = ShardWriter(path, file, kind, vocab_size, dtype)
-        yield writer
-        writer.flush()
-
-
-class ShardWriter:
-    """Collects documents and writes them a record batch at a time."""
-
-    def __init__(self, path: Path, file: pa.RecordBatchFileWriter, kind: pa.Schema, vocab_size: int, dtype: np.dtype):
-        self.path, self.documents, self.tokens, self.trained, self.bytes, self.largest = path, 0, 0, 0, 0, 0
-        self._file, self._schema, self._vocab_size, self._dtype = file, kind, vocab_size, dtype
-        self._held: list[Documents] = []
-        self._room = (BATCH_TOKENS, BATCH_DOCUMENTS)
-
-    def add(self, name: str, tokens: np.ndarray, spans: Spans | None, n_bytes: int) -> None:
-        """One document; `spans` None trains all of it."""
-        trained_T = np.zeros(len(tokens), bool)
-        for start, end in spans or ():
-            trained_T[start:end] = True
-        lengths_N, n_bytes_N = np.array([len(tokens)]), np.array([n_bytes])
-        self.write(Documents(pa.array([name]), tokens, lengths_N, n_bytes_N, None if spans is None else trained_T))
-
-    def write(self, some: Documents) -> None:
-        """Many documents at once. Record batches end between calls, so calls decide the bytes of a shard."""
-        largest = int(some.tokens_T.max(initial=0))
-        if largest >= self._vocab_size:
-            place = np.cumsum(some.lengths_N).searchsorted(some.tokens_T.argmax(), "right")
-            raise UserError(
-                f"{self.path}: {some.ids[int(place)]} holds token {largest}, beyond the vocabulary of "
-                f"{self._vocab_size}; delete the tokenizer folder and run the tokenizer stage again"
-            )
-        self._held.append(replace(some, tokens_T=some.tokens_T.astype(self._dtype, copy=False)))
-        self.documents += len(some.ids)
-        self.tokens += len(some.tokens_T)
-        self.trained += len(some.tokens_T) if some.trained_T is None else int(some.trained_T.sum())
-        self.bytes += int(some.n_bytes_N.sum())
-        self.largest = max(self.largest, largest)
-        self._room = self._room[0] - len(some.tokens_T), self._room[1] - len(some.ids)
-        if min(self._room) <= 0:
-            self.flush()
-
-    def flush(self) -> None:
-        """What is held, as a record batch."""
-        held, self._held, self._room = self._held, [], (BATCH_TOKENS, BATCH_DOCUMENTS)
-        if not held:
-            return
-        lengths_N = np.concatenate([some.lengths_N for some in held])
-        tokens = pa.ListArray.from_arrays(_offsets(lengths_N), arrow(np.concatenate([some.tokens_T for some in held])))
-        columns = [pa.concat_arrays([some.ids for some in held]), tokens, _span_column(held)]
-        columns.append(arrow(np.concatenate([some.n_bytes_N for some in held]).astype(np.int64)))
-        self._file.write_batch(pa.record_batch(columns, schema=self._schema))
-
-
-def _offsets(lengths_N: np.ndarray) -> pa.Array:
-    return arrow(np.concatenate([[0], np.cumsum(lengths_N, dtype=np.int64)]).astype(np.int32))
-
-
-def _span_column(held: Sequence[Documents]) -> pa.Array:
-    """Half-open spans that count from their document's first token; null where all is trained."""
-    found = [_spans(some) for some in held]
-    starts_S, ends_S, counts_N = (np.concatenate(parts).astype(np.int32) for parts in zip(*found, strict=True))
-    struct = pa.StructArray.from_arrays([arrow(starts_S), arrow(ends_S)], fields=list(SPAN))
-    whole_N = np.concatenate([np.full(len(some.ids), some.trained_T is None) for some in held])
-    return pa.ListArray.from_arrays(_offsets(counts_N), struct, mask=arrow(whole_N))
-
-
-def _spans(some: Documents) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where trained tokens begin and end, and how many such spans each document has."""
-    if some.trained_T is None:
-        nowhere = np.empty(0, np.int64)
-        return nowhere, nowhere, np.zeros(len(some.ids), np.int64)
-    edges_N1 = np.concatenate([[0], np.cumsum(some.lengths_N, dtype=np.int64)])
-    trained_T1 = np.append(some.trained_T, False)
-    changes_T1 = np.diff(trained_T1, prepend=False)
-    changes_T1[edges_N1] = True  # a span ends with its document
-    starts_S = np.flatnonzero(changes_T1 & trained_T1)
-    ends_S = np.flatnonzero(changes_T1[1:] & some.trained_T) + 1
-    of_S = edges_N1.searchsorted(starts_S, "right") - 1
-    return starts_S - edges_N1[of_S], ends_S - edges_N1[of_S], np.bincount(of_S, minlength=len(some.ids))
-
-
-# ---------------------------------------------------------------- reading
 
 
 @dataclass(frozen=True)
@@ -166,46 +51,43 @@ class Batch:
     span_edges_N1: np.ndarray
     all_trained_N: np.ndarray
 
+    def document(self, row: int) -> tuple[np.ndarray, Spans | None]:
+        """A document's tokens and its trained spans; None where all are trained."""
+        tokens = self.tokens_T[self.edges_N1[row] : self.edges_N1[row + 1]]
+        if self.all_trained_N[row]:
+            return tokens, None
+        held = slice(self.span_edges_N1[row], self.span_edges_N1[row + 1])
+        return tokens, list(zip(self.span_starts_S[held].tolist(), self.span_ends_S[held].tolist(), strict=True))
+
 
 class Shard:
-    """One shard, mapped into memory."""
+    """One shard, mapped into memory, with views of all its record batches."""
 
     def __init__(self, path: Path):
         try:
-            file = pa.ipc.open_file(pa.memory_map(str(path)))
+            self.content = _map(path)
+            file = pa.ipc.open_file(self.content)
             self.batches = [_views(file.get_batch(i)) for i in range(file.num_record_batches)]
         except (pa.ArrowInvalid, OSError):
             raise UserError(
                 f"{path}: missing or damaged; delete the pack folder and run the pack stage again"
             ) from None
-        self.token_starts = np.cumsum([0, *(len(batch.tokens_T) for batch in self.batches)])
-        self.document_starts = np.cumsum([0, *(len(batch.edges_N1) - 1 for batch in self.batches)])
-        self.tokens, self.documents = int(self.token_starts[-1]), int(self.document_starts[-1])
-
-    def read(self, start: int, out: np.ndarray) -> None:
-        """Fill `out` with tokens from `start` on."""
-        number = int(self.token_starts.searchsorted(start, "right")) - 1
-        filled = 0
-        while filled < len(out):
-            at = start + filled - int(self.token_starts[number])
-            piece = self.batches[number].tokens_T[at : at + len(out) - filled]
-            out[filled : filled + len(piece)] = piece
-            filled += len(piece)
-            number += 1
+        self.tokens = sum(len(batch.tokens_T) for batch in self.batches)
+        self.documents = sum(len(batch.edges_N1) - 1 for batch in self.batches)
 
     def document(self, index: int) -> tuple[np.ndarray, Spans | None]:
         """A document's tokens and its trained spans; None where all are trained."""
-        number = int(self.document_starts.searchsorted(index, "right")) - 1
-        batch, row = self.batches[number], index - int(self.document_starts[number])
-        tokens = batch.tokens_T[batch.edges_N1[row] : batch.edges_N1[row + 1]]
-        if batch.all_trained_N[row]:
-            return tokens, None
-        held = slice(batch.span_edges_N1[row], batch.span_edges_N1[row + 1])
-        return tokens, list(zip(batch.span_starts_S[held].tolist(), batch.span_ends_S[held].tolist(), strict=True))
+        for batch in self.batches:
+            if index < len(batch.all_trained_N):
+                return batch.document(index)
+            index -= len(batch.all_trained_N)
+        raise IndexError(index)
 
-    def lengths(self) -> np.ndarray:
-        """Tokens of each document."""
-        return np.concatenate([np.empty(0, np.int64), *(np.diff(batch.edges_N1) for batch in self.batches)])
+
+def _map(path: Path) -> pa.Buffer:
+    """A file's content, read when it is touched. The map outlives the file handle, of which there are few."""
+    with pa.memory_map(str(path)) as file:
+        return file.read_buffer()
 
 
 def _views(batch: pa.RecordBatch) -> Batch:
@@ -220,15 +102,17 @@ def _views(batch: pa.RecordBatch) -> Batch:
     )
 
 
-@lru_cache(maxsize=OPEN_SHARDS)
-def _opened(path: Path, modified_ns: int, documents: int, tokens: int) -> Shard:
-    shard = Shard(path)
-    if (shard.documents, shard.tokens) != (documents, tokens):
-        raise UserError(
-            f"{path}: holds {shard.documents} documents and {shard.tokens} tokens, its manifest says {documents} and "
-            f"{tokens}; delete the pack folder and run the pack stage again"
-        )
-    return shard
+def mapped(path: Path, dtype: np.dtype) -> np.ndarray:
+    """A whole file as if it held nothing but numbers of this type; what does not fill one at its end is left out."""
+    if not path.stat().st_size:
+        return np.empty(0, dtype)
+    content = _map(path)
+    return np.frombuffer(content, dtype, content.size // dtype.itemsize)
+
+
+@lru_cache(maxsize=MAPPED_SHARDS)
+def _mapped_ids(path: Path, modified_ns: int, dtype: np.dtype) -> np.ndarray:
+    return mapped(path, dtype)
 
 
 @dataclass(frozen=True)
@@ -242,45 +126,109 @@ class Entry:
     hash: str
 
     def open(self) -> Shard:
-        return _opened(self.path, self.modified_ns, self.documents, self.tokens)
+        """The shard, which holds what the manifest says."""
+        shard = Shard(self.path)
+        if (shard.documents, shard.tokens) != (self.documents, self.tokens):
+            raise UserError(
+                f"{self.path}: holds {shard.documents} documents and {shard.tokens} tokens, its manifest says "
+                f"{self.documents} and {self.tokens}; delete the pack folder and run the pack stage again"
+            )
+        return shard
+
+
+@dataclass(frozen=True)
+class Directory:
+    """Where the tokens of a source lie: B record batches with tokens in them, of all its shards."""
+
+    first_B1: np.ndarray  # batch b holds the source's tokens first_B1[b] up to first_B1[b + 1]
+    shard_B: np.ndarray
+    place_B: np.ndarray  # of the first of them, among the ids of the shard's file
+    dtype: np.dtype
 
 
 class Source:
-    """The shards of one source as one run of documents and one run of tokens, opened when they are read."""
+    """The shards of one source as one run of documents and one run of tokens."""
 
     def __init__(self, name: str, entries: Sequence[Entry]):
         self.name, self.entries = name, entries
-        self._token_starts = np.cumsum([0, *(entry.tokens for entry in entries)])
-        self._document_starts = np.cumsum([0, *(entry.documents for entry in entries)])
-        self.tokens, self.documents = int(self._token_starts[-1]), int(self._document_starts[-1])
+        self.tokens = sum(entry.tokens for entry in entries)
+        self.documents = sum(entry.documents for entry in entries)
         self.identity = xxhash.xxh3_64_hexdigest("\n".join(entry.hash for entry in entries).encode())
 
-    def read(self, start: int, out: np.ndarray) -> None:
-        """Fill `out` with the source's tokens from `start` on."""
-        number = int(self._token_starts.searchsorted(start, "right")) - 1
-        filled = 0
-        while filled < len(out):
-            size = min(len(out) - filled, int(self._token_starts[number + 1]) - start - filled)
-            if size:
-                self.entries[number].open().read(
-                    start + filled - int(self._token_starts[number]), out[filled : filled + size]
-                )
-            filled += size
-            number += 1
+    def batches(self) -> Iterator[Batch]:
+        """All record batches, in order; one shard is open at a time."""
+        for entry in self.entries:
+            yield from entry.open().batches
 
     def document(self, index: int) -> tuple[np.ndarray, Spans | None]:
         """A document's tokens and its trained spans; None where all are trained."""
-        number = int(self._document_starts.searchsorted(index, "right")) - 1
-        return self.entries[number].open().document(index - int(self._document_starts[number]))
+        for entry in self.entries:
+            if index < entry.documents:
+                return entry.open().document(index)
+            index -= entry.documents
+        raise IndexError(index)
 
-    def lengths(self) -> Iterator[np.ndarray]:
-        """Tokens of each document, a shard at a time."""
-        return (entry.open().lengths() for entry in self.entries)
+    @cached_property
+    def directory(self) -> Directory:
+        """Made from the headers of all shards; what is damaged or not as its manifest says is named."""
+        dtype = np.dtype(np.uint16)
+        sizes: list[int] = []
+        shards: list[int] = []
+        places: list[int] = []
+        for number, entry in enumerate(self.entries):
+            shard = entry.open()
+            for batch in (batch for batch in shard.batches if len(batch.tokens_T)):
+                if batch.tokens_T.dtype != dtype and sizes:
+                    raise UserError(
+                        f"{entry.path}: ids of {batch.tokens_T.dtype}, those before it are {dtype}; "
+                        "delete the pack folder and run the pack stage again"
+                    )
+                dtype = batch.tokens_T.dtype
+                sizes.append(len(batch.tokens_T))
+                shards.append(number)
+                offset = batch.tokens_T.ctypes.data - shard.content.address
+                places.append(offset // dtype.itemsize)  # without a rest: Arrow aligns by 8 bytes
+        first_B1 = np.cumsum([0, *sizes], dtype=np.int64)
+        return Directory(first_B1, np.array(shards, np.int64), np.array(places, np.int64), dtype)
+
+    def check(self) -> None:
+        """Look into every shard now, so that what is wrong with one is named before anything begins."""
+        _ = self.directory
+
+    def take(self, starts_M: np.ndarray, ends_M: np.ndarray) -> np.ndarray:
+        """The source's tokens from each start up to its end, all of them end to end."""
+        at = self.directory
+        batch_M = at.first_B1.searchsorted(starts_M, "right") - 1
+        last_M = at.first_B1.searchsorted(ends_M, "left") - 1
+        if not np.array_equal(batch_M, last_M):  # some run on into the next record batch, or are empty
+            counts_M = np.maximum(last_M - batch_M + 1, 0)
+            batch_M, owner_M = ranges(batch_M, counts_M), np.repeat(np.arange(len(starts_M)), counts_M)
+            starts_M = np.maximum(starts_M[owner_M], at.first_B1[batch_M])
+            ends_M = np.minimum(ends_M[owner_M], at.first_B1[batch_M + 1])
+        lengths_M = ends_M - starts_M
+        places_T = ranges(at.place_B[batch_M] + starts_M - at.first_B1[batch_M], lengths_M)
+        shard_M = at.shard_B[batch_M]
+        firsts = np.flatnonzero(np.diff(shard_M, prepend=-1))  # of neighbours that lie in one shard
+        edges = np.concatenate([[0], np.cumsum(lengths_M)])[np.append(firsts, len(shard_M))].tolist()
+        tokens_T = np.empty(len(places_T), at.dtype)
+        for number, start, end in zip(shard_M[firsts].tolist(), edges, edges[1:], strict=False):
+            entry = self.entries[number]
+            ids = _mapped_ids(entry.path, entry.modified_ns, at.dtype)
+            ids.take(places_T[start:end], out=tokens_T[start:end], mode="clip")  # any other mode would copy once more
+        return tokens_T
+
+
+def ranges(starts_M: np.ndarray, lengths_M: np.ndarray) -> np.ndarray:
+    """start, start + 1, … of each, `length` of them, all end to end."""
+    ends_M = np.cumsum(lengths_M)
+    numbers_T = np.repeat(starts_M - (ends_M - lengths_M), lengths_M)
+    numbers_T += np.arange(len(numbers_T))
+    return numbers_T
 
 
 def sources(pack: Path, verb: str, split: str) -> dict[str, Source]:
     """A split's sources by name; a shard that is not what the manifest says is named."""
-    known = _finished(pack)
+    known = finished(pack)
     found: dict[str, list[Entry]] = {}
     for name, counts in sorted(known["counters"]["shards"].items()):
         if name.startswith(f"{verb}/{split}/"):
@@ -291,18 +239,19 @@ def sources(pack: Path, verb: str, split: str) -> dict[str, Source]:
 
 def vocabulary(pack: Path) -> int:
     """The vocabulary that the pack's ids come from: a model needs at least as many rows."""
-    return int(_finished(pack)["counters"]["vocab_size"])
+    return int(finished(pack)["counters"]["vocab_size"])
 
 
 def marks(pack: Path) -> dict[str, int]:
     """The ids of the marks in the pack's shards."""
-    counters = _finished(pack)["counters"]
+    counters = finished(pack)["counters"]
     if "marks" not in counters:
         raise UserError(f"{pack}: packed by an earlier version; delete the folder and run the pack stage again")
     return dict(counters["marks"])
 
 
-def _finished(pack: Path) -> Json:
+def finished(pack: Path) -> Json:
+    """The manifest of a pack that is complete."""
     known = manifest(pack)
     if known is None:
         raise UserError(f"{pack}: not finished (no manifest.json); run the pack stage first")
@@ -316,73 +265,3 @@ def _entry(path: Path, counts: Json, file: Json) -> Entry:
             f"{path}: {size} bytes, not {file['size']} as made; delete the pack folder and run the pack stage again"
         )
     return Entry(path, path.stat().st_mtime_ns, counts["documents"], counts["tokens"], file["hash"])
-
-
-# ---------------------------------------------------------------- checking
-
-VERIFIED = ".verified.json"
-"""In a pack: what was found in each shard, at which size and time. Not listed in the manifest."""
-
-AGAIN = "delete the pack folder and run the pack stage again"
-
-
-def check(pack: Path, verb: str, vocab_size: int) -> None:
-    """Before training starts: refuse a verb's shards that are not what the pack stage made, or not for this vocabulary.
-
-    Every shard is read once (15 GB/s from the page cache); one that did not change since is not read again.
-    """
-    known = _finished(pack)
-    listed = {name: counts for name, counts in known["counters"]["shards"].items() if name.startswith(f"{verb}/")}
-    for path in sorted((pack / verb).glob("*/*.arrow")):
-        if path.relative_to(pack).as_posix() not in listed:
-            raise UserError(f"{path}: not made by this pack (manifest.json does not name it); move it away")
-    note = pack / VERIFIED
-    before: Json = {}
-    with suppress(OSError, UserError):  # absent, or damaged: all are read
-        before = read_json(note)
-    seen = {name: _seen(pack / name, known["files"][name]["size"], before.get(name)) for name in sorted(listed)}
-    for name, found in seen.items():
-        _refuse_other(pack / name, found, listed[name], known["counters"].get("tokenizer", ""), vocab_size)
-    if any(before.get(name) != found for name, found in seen.items()):
-        with suppress(OSError):  # a pack that may only be read is read again each time
-            write_json(note, before | seen)
-
-
-def _seen(path: Path, size: int, before: Json | None) -> Json:
-    """What a shard holds, by its own words and ids."""
-    stat = path.stat() if path.is_file() else None
-    if stat is None:
-        raise UserError(f"{path}: missing; {AGAIN}")
-    when = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
-    if before and when.items() <= before.items():
-        return before
-    try:
-        with pa.memory_map(str(path)) as data, pa.ipc.open_file(data) as file:
-            documents, tokens, largest = 0, 0, 0
-            for i in range(file.num_record_batches):
-                batch = file.get_batch(i)
-                batch.validate(full=True)
-                ids = batch.column("tokens").flatten().to_numpy()
-                documents, tokens = documents + len(batch), tokens + len(ids)
-                largest = max(largest, int(ids.max(initial=0)))
-            whose = (file.schema.metadata or {}).get(TOKENIZER.encode(), b"").decode()
-    except (pa.ArrowInvalid, OSError, KeyError):
-        told = f"{stat.st_size:,} bytes, {size:,} as made" if stat.st_size != size else "damaged"
-        raise UserError(f"{path}: {told}; {AGAIN}") from None
-    return when | {"documents": documents, "tokens": tokens, "largest": largest, "tokenizer": whose}
-
-
-def _refuse_other(path: Path, found: Json, counts: Json, tokenizer: str, vocab_size: int) -> None:
-    if found["tokenizer"] != tokenizer:
-        raise UserError(
-            f"{path}: packed with another tokenizer ({found['tokenizer'][:8] or 'unknown'}) than this pack "
-            f"({tokenizer[:8] or 'unknown'}); {AGAIN}"
-        )
-    for name in ("documents", "tokens"):
-        if found[name] != counts[name]:
-            raise UserError(f"{path}: holds {found[name]:,} {name}, its manifest says {counts[name]:,}; {AGAIN}")
-    if found["largest"] >= vocab_size:
-        raise UserError(
-            f"{path}: holds token {found['largest']}, beyond the model's vocabulary of {vocab_size}; "
-            f"give a model of that vocabulary, or {AGAIN}"
-        )

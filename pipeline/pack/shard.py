@@ -24,7 +24,7 @@ from utils.arrays import numpy_of, strings
 from utils.chat import conversation
 from utils.codec import Codec
 from utils.records import read_batches
-from utils.shards import Documents, ShardWriter, shard_writer
+from utils.shard_writer import Documents, ShardWriter, shard_writer
 from utils.stage import Json, read_json, write_json
 
 NOTES = ".packed"

@@ -34,9 +34,20 @@ def announce(verb: Verb, config: TrainConfig, engine: Engine, feed: Feed, model:
         chinese = f"{config.epochs} 轮只有 {few} 步，按 min_steps 重复到 {state.total} 步"
         say(tell(f"{verb}: {english}", f"{verb}：{chinese}"))
     if isinstance(feed, ShardFeed):
+        if held := feed.a_row_holds:
+            say(f"{verb}{tell(': ', '：')}{told_fill(*held, config.seq_len)}")
         _tell_left_out(verb, feed)
     if state.step:
         say(tell(f"{verb}: going on from step {state.step}", f"{verb}：从第 {state.step} 步继续"))
+
+
+def told_fill(dialogues: float, slots: float, seq_len: int) -> str:
+    """How full rows are, and how full they would be of one dialogue each, padded."""
+    full, padded = f"{slots / seq_len:.1%}", f"{slots / dialogues / seq_len:.1%}"
+    return tell(
+        f"{dialogues:.1f} dialogues a row, rows {full} full; one dialogue a row would be {padded} full",
+        f"平均每行 {dialogues:.1f} 段对话，填充率 {full}；若每行只放一段，填充率为 {padded}",
+    )
 
 
 def _tell_left_out(verb: Verb, feed: ShardFeed) -> None:

@@ -48,7 +48,7 @@ class State:
     loss_scale: float = 1.0
     since_overflow: int = 0
     cursors: Json = field(default_factory=dict)
-    """A stream's lanes; empty for shards."""
+    """A stream's lanes: this rank's while it trains, all in a checkpoint; empty for shards."""
     wandb_id: str = ""
 
 

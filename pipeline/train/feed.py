@@ -23,13 +23,16 @@ from pipeline.train.order import assigned, permuted, weights
 from utils.chat import END_OF_TEXT, PAD, TURN
 from utils.console import UserError
 from utils.scoring import UNTRAINED
-from utils.shards import Source, marks, sources
+from utils.shards import Source, marks, ranges, sources
 from utils.stage import Json
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows as the model takes them, int64 [N, L]: targets are already shifted, UNTRAINED where nothing is learned."""
+    """Rows as the model takes them, [N, L]: targets are already shifted, UNTRAINED where nothing is learned.
+
+    int32, which is half the memory to fill; the loop widens them for torch, a micro-batch at a time.
+    """
 
     input_ids: np.ndarray
     targets: np.ndarray
@@ -77,8 +80,8 @@ def split_rows(tokens_NP: np.ndarray, ends_N: np.ndarray, edge: int, pad: int) -
 
     The last token is a target only. A target may lie across an edge: a document's end is learned, too.
     """
-    inputs_NL = tokens_NP[:, :-1].copy()
-    targets_NL = tokens_NP[:, 1:].copy()
+    inputs_NL = tokens_NP[:, :-1].astype(np.int32)
+    targets_NL = tokens_NP[:, 1:].astype(np.int32)
     starts_NL = inputs_NL == edge
     for row in np.flatnonzero(ends_N < tokens_NP.shape[1]).tolist():
         last = int(ends_N[row]) - 1  # this token is a target; as an input it has nothing to predict
@@ -91,8 +94,12 @@ def split_rows(tokens_NP: np.ndarray, ends_N: np.ndarray, edge: int, pad: int) -
 
 def positions(starts_NL: np.ndarray) -> np.ndarray:
     """Each place's distance from the last start at or before it; a row begins with one."""
-    places_L = np.arange(starts_NL.shape[1])
-    return places_L - np.maximum.accumulate(np.where(starts_NL, places_L, 0), axis=1)
+    firsts_NL = starts_NL.copy()
+    firsts_NL[:, 0] = True
+    begins_M = np.flatnonzero(firsts_NL)
+    places_F = np.arange(firsts_NL.size, dtype=np.int32)
+    places_F -= np.repeat(begins_M.astype(np.int32), np.diff(begins_M, append=firsts_NL.size))
+    return places_F.reshape(starts_NL.shape)
 
 
 class RunningText:
@@ -106,13 +113,14 @@ class RunningText:
         return math.ceil(self._targets / self.seq_len)
 
     def rows(self, indices: np.ndarray) -> Rows:
-        tokens_NP = np.empty((len(indices), self.seq_len + 1), np.int64)
-        ends_N = np.minimum(self._targets + 1 - indices * self.seq_len, self.seq_len + 1)
-        for tokens_P, index, end in zip(tokens_NP, indices.tolist(), ends_N.tolist(), strict=True):
-            start = index * self.seq_len
-            stored = min(end, self.source.tokens - start)
-            self.source.read(start, tokens_P[:stored])
-            tokens_P[stored:] = self.edge  # at most one is real: the edge that closes the source
+        starts_N = indices * self.seq_len
+        ends_N = np.minimum(self._targets + 1 - starts_N, self.seq_len + 1)
+        tokens_T = self.source.take(starts_N, np.minimum(starts_N + ends_N, self.source.tokens))
+        if len(tokens_T) == len(indices) * (self.seq_len + 1):
+            return split_rows(tokens_T.reshape(len(indices), -1), ends_N, self.edge, self.pad)
+        stored_N = np.minimum(ends_N, self.source.tokens - starts_N)
+        tokens_NP = np.full((len(indices), self.seq_len + 1), self.edge)  # of these one is real: it closes the source
+        tokens_NP[np.arange(self.seq_len + 1) < stored_N[:, None]] = tokens_T
         return split_rows(tokens_NP, ends_N, self.edge, self.pad)
 
 
@@ -121,36 +129,45 @@ class BinnedDialogues:
 
     def __init__(self, source: Source, plan: Plan, seq_len: int, pad: int):
         self.source, self.plan, self.seq_len, self.pad = source, plan, seq_len, pad
-        self._edges_B1 = np.asarray(plan.edges_B1)  # the same memory; a memmap's own slicing is slow
-        self._pieces_P3 = np.asarray(plan.pieces_P3)
 
     def __len__(self) -> int:
-        return len(self._edges_B1) - 1
+        return len(self.plan.edges_B2) - 1
 
     def rows(self, indices: np.ndarray) -> Rows:
         shape = (len(indices), self.seq_len)
-        inputs_NL = np.full(shape, self.pad, np.int64)
-        targets_NL = np.full(shape, UNTRAINED, np.int64)
-        starts_NL = np.zeros(shape, bool)
-        for row, index in enumerate(indices.tolist()):
-            at = 0
-            pieces = self._pieces_P3[self._edges_B1[index] : self._edges_B1[index + 1]]
-            for document, start, end in pieces.tolist():
-                starts_NL[row, at] = True
-                self._lay(inputs_NL[row, at:], targets_NL[row, at:], document, start, end)
-                at += end - start - 1
-            if at < self.seq_len:
-                starts_NL[row, at] = True
-        return Rows(inputs_NL, targets_NL, positions(starts_NL))
+        first_N2, end_N2 = self.plan.edges_B2[indices], self.plan.edges_B2[indices + 1]
+        pieces_N, stretches_N = (end_N2 - first_N2).T
+        starts_M, ends_M = self.plan.pieces_P2[ranges(first_N2[:, 0], pieces_N)].astype(np.int64).T
+        tokens_T = self.source.take(starts_M, ends_M)
+        tokens_T = np.append(tokens_T, tokens_T.dtype.type(self.pad))
+        sources_F, positions_F = slots(ends_M - starts_M, pieces_N, self.seq_len)
+        firsts_S, ends_S = self.plan.trained_S2[ranges(first_N2[:, 1], stretches_N)].astype(np.int64).T
+        row_S = np.repeat(np.arange(len(indices)) * self.seq_len, stretches_N)
+        learned_K = ranges(firsts_S + row_S, ends_S - firsts_S)
+        targets_F = np.full(len(sources_F), UNTRAINED, np.int32)
+        targets_F[learned_K] = tokens_T[sources_F[learned_K] + 1]
+        inputs_F = tokens_T.take(sources_F, mode="clip").astype(np.int32)
+        return Rows(inputs_F.reshape(shape), targets_F.reshape(shape), positions_F.astype(np.int32).reshape(shape))
 
-    def _lay(self, inputs: np.ndarray, targets: np.ndarray, document: int, start: int, end: int) -> None:
-        """Tokens [start, end) of a document at the beginning of these views; slot i predicts token start + 1 + i."""
-        tokens, spans = self.source.document(document)
-        inputs[: end - start - 1] = tokens[start : end - 1]
-        for first, last in [(0, end)] if spans is None else spans:
-            first, last = max(first, start + 1), min(last, end)
-            if first < last:
-                targets[first - start - 1 : last - start - 1] = tokens[first:last]
+
+def slots(lengths_M: np.ndarray, pieces_N: np.ndarray, seq_len: int) -> tuple[np.ndarray, np.ndarray]:
+    """For each slot of rows of pieces, one row behind the other: which token is its input, and its position.
+
+    The pieces' tokens are counted end to end; what is padding gets a number beyond them. Its positions start again.
+    """
+    before_M1 = np.concatenate([[0], np.cumsum(lengths_M - 1)])  # slots that are taken, over all rows
+    edges_N1 = np.concatenate([[0], np.cumsum(pieces_N)])
+    rows_N = np.arange(len(pieces_N)) * seq_len
+    at_M = before_M1[:-1] + np.repeat(rows_N - before_M1[edges_N1[:-1]], pieces_N)
+    padding_N = rows_N + np.diff(before_M1[edges_N1])
+    padding_Q = padding_N[padding_N < rows_N + seq_len]
+    tokens = np.cumsum(lengths_M)
+    begins_R = np.concatenate([at_M, padding_Q])
+    tokens_R = np.concatenate([tokens - lengths_M, np.full(len(padding_Q), tokens[-1])])
+    order_R = np.argsort(begins_R, kind="stable")
+    sizes_R = np.diff(begins_R[order_R], append=len(pieces_N) * seq_len)
+    positions_F = ranges(np.zeros_like(sizes_R), sizes_R)
+    return np.repeat(tokens_R[order_R], sizes_R) + positions_F, positions_F
 
 
 # ---------------------------------------------------------------- feeds
@@ -193,12 +210,28 @@ class ShardFeed:
                 total[name] = total.get(name, 0) + count
         return total
 
+    @property
+    def a_row_holds(self) -> tuple[float, float] | None:
+        """Dialogues and slots taken in a row, on average over the mix; nothing for pretrain."""
+        dialogues = slots = 0.0
+        for name, weight in self._weights.items():
+            sequences = self.by_source[name]
+            if not isinstance(sequences, BinnedDialogues):
+                return None
+            dialogues += weight * sequences.plan.counts["pieces"] / len(sequences)
+            slots += weight * sequences.plan.counts["slots"] / len(sequences)
+        total = sum(self._weights.values())
+        return dialogues / total, slots / total
+
     def rows(self, consumed: int, lanes: range) -> Rows:
         source_N, index_N = self._placed(consumed, lanes)
-        rows = Rows(*(np.empty((len(lanes), self.seq_len), np.int64) for _ in fields(Rows)))
+        rows = Rows(*(np.empty((len(lanes), self.seq_len), np.int32) for _ in fields(Rows)))
         for number in np.unique(source_N).tolist():
             these_N = source_N == number
             some = self.by_source[self._names[number]].rows(index_N[these_N])
+            if len(some.targets) == len(lanes):
+                rows = some
+                break
             for field in fields(Rows):
                 getattr(rows, field.name)[these_N] = getattr(some, field.name)
         return self._reading(rows, consumed + lanes.start) if self._reading else rows
@@ -233,6 +266,8 @@ def held_out(pack: Path, verb: Verb, seq_len: int, cache: Path, split: str = "va
     ids = marks(pack)
     pad, edge, turn = ids[PAD], ids[END_OF_TEXT], ids[TURN]
     found = sources(pack, verb, split)
+    for source in found.values():
+        source.check()
     if verb == "pretrain":
         return {name: RunningText(source, seq_len, edge, pad) for name, source in found.items()}
     plans = {name: planned(source, seq_len, turn, cache) for name, source in found.items()}

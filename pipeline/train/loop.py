@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from pipeline.train.ahead import Ahead
 from pipeline.train.checkpoints import State
 from pipeline.train.config import TrainConfig
 from pipeline.train.engine import Engine, StepResult
@@ -26,6 +27,7 @@ from pipeline.train.objectives.base import Batch, Objective
 from pipeline.train.schedules import learning_rate
 from utils.console import Stopped, UserError, tell
 from utils.scoring import UNTRAINED
+from utils.stage import Json
 
 
 @dataclass(frozen=True)
@@ -51,26 +53,35 @@ def train(run: Run, state: State, stop_signal: Callable[[], int]) -> State:
     """Step until the horizon; a signal ends the step, saves, and leaves."""
     config, engine = run.config, run.engine
     lanes = share(config.batch_size, engine.rank, engine.world)
-    while state.step < run.total:
-        began = time.perf_counter()
-        batches = micro_batches(run.feed.rows(state.consumed, lanes), rounds(run), run.micro_batch)
-        waited = time.perf_counter() - began
-        mine = sum(run.objective.count(rows) for rows in batches)
-        count, asked = engine.sum([mine, float(stop_signal() > 0)])
-        torch.manual_seed(config.seed + state.consumed + lanes.start)  # whatever is drawn, resume draws it again
-        lr = learning_rate(config, state.step, run.total, state.warm)
-        result = step(run, batches, count, lr)
-        state = after(state, run, int(count))
-        check_finite(run, state, result)
-        run.log.step(line(run, state, result, lr, time.perf_counter() - began, waited))
-        if config.eval_every and state.step % config.eval_every == 0 and state.step < run.total:
-            run.look(state)
-        saved = True
-        if state.step % config.save_every == 0 or state.step in (state.decay_start, run.total) or asked:
-            saved = run.save(state)
-        if asked:
-            raise Stopped(stopped(state, run.total, saved), stop_signal() or signal.SIGTERM)
+    number = rounds(config.batch_size, engine.world, run.micro_batch)
+    with Ahead(run.feed, lanes, batches_left(run, state)) as ahead:
+        while state.step < run.total:
+            began = time.perf_counter()
+            read = ahead.next()
+            waited = time.perf_counter() - began
+            batches = micro_batches(read.rows, number, run.micro_batch)
+            mine = sum(run.objective.count(rows) for rows in batches)
+            count, asked = engine.sum([mine, float(stop_signal() > 0)])
+            torch.manual_seed(config.seed + state.consumed + lanes.start)  # whatever is drawn, resume draws it again
+            lr = learning_rate(config, state.step, run.total, state.warm)
+            result = step(run, batches, count, lr)
+            state = after(state, run, int(count), read.cursors)
+            check_finite(run, state, result)
+            run.log.step(line(run, state, result, lr, time.perf_counter() - began, waited))
+            if config.eval_every and state.step % config.eval_every == 0 and state.step < run.total:
+                run.look(state)
+            saved = True
+            if state.step % config.save_every == 0 or state.step in (state.decay_start, run.total) or asked:
+                saved = run.save(state)
+            if asked:
+                raise Stopped(stopped(state, run.total, saved), stop_signal() or signal.SIGTERM)
     return state
+
+
+def batches_left(run: Run, state: State) -> range:
+    """Where each batch up to the horizon begins."""
+    size = run.config.batch_size
+    return range(state.consumed, state.consumed + (run.total - state.step) * size, size)
 
 
 def stopped(state: State, total: int, saved: bool) -> str:
@@ -104,8 +115,8 @@ def check_finite(run: Run, state: State, result: StepResult) -> None:
     )
 
 
-def after(state: State, run: Run, count: int) -> State:
-    """The state once a step is done."""
+def after(state: State, run: Run, count: int, cursors: Json) -> State:
+    """The state once a step is done; the cursors are those of this rank's lanes."""
     return dataclasses.replace(
         state,
         step=state.step + 1,
@@ -114,6 +125,7 @@ def after(state: State, run: Run, count: int) -> State:
         updates=run.engine.updates,
         loss_scale=run.engine.loss_scale,
         since_overflow=run.engine.since_overflow,
+        cursors=cursors,
         wandb_id=run.log.wandb_id,
     )
 
@@ -145,9 +157,9 @@ def share(batch_size: int, rank: int, world: int) -> range:
     return range(min(rank * each, batch_size), min((rank + 1) * each, batch_size))
 
 
-def rounds(run: Run) -> int:
+def rounds(batch_size: int, world: int, micro_batch: int) -> int:
     """Micro-batches a step: as many on every rank, or ranks would wait for each other for ever."""
-    return math.ceil(math.ceil(run.config.batch_size / run.engine.world) / run.micro_batch)
+    return math.ceil(math.ceil(batch_size / world) / micro_batch)
 
 
 def micro_batches(rows: Rows, number: int, size: int) -> list[Rows]:
@@ -163,11 +175,11 @@ def cut(rows: Rows, part: slice) -> Rows:
 
 def idle(length: int) -> Rows:
     """One row that trains no token."""
-    zeros = np.zeros((1, length), np.int64)
-    return Rows(zeros, np.full_like(zeros, UNTRAINED), np.arange(length, dtype=np.int64)[None])
+    zeros = np.zeros((1, length), np.int32)
+    return Rows(zeros, np.full_like(zeros, UNTRAINED), np.arange(length, dtype=np.int32)[None])
 
 
 def on(device: torch.device, rows: Rows) -> Batch:
-    """Rows as the tensors that the model's door takes."""
+    """Rows as the int64 tensors that the model's door takes; widened on the device, so that half as much travels."""
     arrays = {"input_ids": rows.input_ids, "targets": rows.targets, "position_ids": rows.position_ids}
-    return {name: torch.from_numpy(array).to(device, non_blocking=True) for name, array in arrays.items()}
+    return {name: torch.from_numpy(array).to(device, non_blocking=True).long() for name, array in arrays.items()}

@@ -25,7 +25,7 @@ from pipeline.train.announce import announce
 from pipeline.train.checkpoints import State
 from pipeline.train.config import ModelConfig, TrainConfig, Verb
 from pipeline.train.engine import DTYPES, Engine, Weights, resolve_precision, start
-from pipeline.train.feed import Feed, ShardFeed, held_out
+from pipeline.train.feed import Feed, held_out
 from pipeline.train.hardware import peak_flops
 from pipeline.train.held_out import look
 from pipeline.train.horizon import horizon, steps
@@ -35,8 +35,9 @@ from pipeline.train.objectives import OBJECTIVES
 from pipeline.train.publish import publish, published_step
 from pipeline.train.schedules import decay_start, warm_up
 from utils.codec import Codec
-from utils.console import UserError, say, tell
+from utils.console import UserError, rank, say, tell
 from utils.published import opened
+from utils.shard_check import check
 from utils.stage import MANIFEST, Json, damaged_files, lock, manifest, whole, write_json, write_manifest
 
 TOKENS_AT_ONCE = {"cpu": 8_192, "cuda": 32_768}
@@ -76,6 +77,8 @@ def run(task: Task) -> bool:
     known = {} if replaced else lineage.known_run(task.output) or {}
     precision = known.get("precision") or resolve_precision(task.config.precision)
     codec = Codec(task.tokenizer)
+    if rank() == 0 and not task.config.streamed:
+        check(task.pack, task.verb, codec.vocab_size)
     model = new_model(task, codec)  # before an engine is there that would have a say in how models are built
     engine = start(task.config, precision)
     with ExitStack() as stack:
@@ -134,7 +137,7 @@ def _train(task: Task, codec: Codec, model: PreTrainedModel, engine: Engine, now
         micro_batch=micro,
         flops_per_token=flops,
         peak_flops=peak_flops(engine.device, DTYPES[engine.precision]) if engine.rank == 0 else 1.0,
-        save=lambda s: _save(task, s, engine, feed, model, codec),
+        save=lambda s: _save(task, s, engine, model, codec),
         look=lambda s: log.held_out(s.step, look(windows, engine, codec, micro)) if windows else None,
     )
     try:
@@ -217,9 +220,9 @@ def micro_batch_of(config: TrainConfig, world: int, device: str) -> int:
 # ---------------------------------------------------------------- what is written
 
 
-def _save(task: Task, state: State, engine: Engine, feed: Feed, model: PreTrainedModel, codec: Codec) -> bool:
+def _save(task: Task, state: State, engine: Engine, model: PreTrainedModel, codec: Codec) -> bool:
     """A checkpoint and a model that can be talked to. All ranks take part; a full disk costs this one only."""
-    state = dataclasses.replace(state, cursors=_all_cursors(feed, engine))
+    state = dataclasses.replace(state, cursors=_all_cursors(task, state, engine))
     weights = engine.weights()
     if weights is None:
         return True
@@ -252,13 +255,12 @@ def _publish_last(task: Task, state: State, engine: Engine, model: PreTrainedMod
             _publish(task, state, weights, model, codec)
 
 
-def _all_cursors(feed: Feed, engine: Engine) -> Json:
+def _all_cursors(task: Task, state: State, engine: Engine) -> Json:
     """Every rank's lanes of a stream, together; a rank may have none, and takes part all the same."""
-    mine = feed.cursors()
-    if engine.world == 1 or isinstance(feed, ShardFeed):
-        return mine
+    if engine.world == 1 or not task.config.streamed:
+        return state.cursors
     parts: list[Any] = [None] * engine.world
-    torch.distributed.all_gather_object(parts, mine)
+    torch.distributed.all_gather_object(parts, state.cursors)
     return {lane: cursor for part in parts for lane, cursor in part.items()}
 
 

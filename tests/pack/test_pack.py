@@ -15,12 +15,13 @@ import pytest
 
 from pipeline.pack import shard, stage
 from pipeline.pack.config import PackConfig
-from utils import shards
+from utils import shard_writer as writing
 from utils.chat import conversation
 from utils.codec import Codec
 from utils.console import UserError
 from utils.records import write_records
-from utils.shards import Source, Spans, sources, vocabulary
+from utils.shard_check import check
+from utils.shards import TOKENIZER, Source, Spans, sources, vocabulary
 from utils.stage import identity, manifest, read_json, write_manifest
 
 
@@ -170,7 +171,7 @@ def test_many_at_a_time_say_what_each_says_alone(
     for most in (1, 100, 1 << 22):
         monkeypatch.setattr(shard, "TEXT_BYTES", most)
         monkeypatch.setattr(shard, "DIALOGUES", min(most, 1024))
-        monkeypatch.setattr(shards, "BATCH_TOKENS", most)
+        monkeypatch.setattr(writing, "BATCH_TOKENS", most)
         stage.run(PackConfig(chat_in_pretrain=True), clean, tiny_tokenizer, tmp_path / f"pack{most}")
         mixed = sources(tmp_path / f"pack{most}", "pretrain", "train")["mixed"]
         got = [document(mixed, i) for i in range(mixed.documents)]
@@ -185,9 +186,9 @@ def test_a_shard_says_whose_tokens_it_holds(clean: Path, tiny_tokenizer: Path, c
     for name, counts in known["counters"]["shards"].items():
         assert 10 < counts["largest"] < codec.vocab_size
         said = pa.ipc.open_file(pa.memory_map(str(tmp_path / "pack" / name))).schema.metadata
-        assert said[shards.TOKENIZER.encode()].decode() == identity(tiny_tokenizer)
+        assert said[TOKENIZER.encode()].decode() == identity(tiny_tokenizer)
     for verb in ("pretrain", "finetune"):
-        shards.check(tmp_path / "pack", verb, codec.vocab_size)
+        check(tmp_path / "pack", verb, codec.vocab_size)
 
 
 def test_what_would_break_a_json_reader_is_left_out_and_counted(tiny_tokenizer: Path, tmp_path: Path):
@@ -232,6 +233,5 @@ def test_bytes_of_text_are_the_bytes_of_its_tokens(clean: Path, tiny_tokenizer: 
     report = json.loads((tmp_path / "pack" / "report.json").read_text())
     for verb, name in (("pretrain", "wiki"), ("finetune", "talk")):
         source = sources(tmp_path / "pack", verb, "train")[name]
-        tokens = np.empty(source.tokens, np.int64)
-        source.read(0, tokens)
+        tokens = source.take(np.array([0]), np.array([source.tokens]))
         assert codec.text_bytes(tokens).sum() == report[verb]["train"][name]["bytes"]

@@ -98,7 +98,9 @@ def test_a_blurred_batch_does_not_depend_on_who_asks(packed: Path, codec: Codec,
     check_positions(whole)
     assert ((whole.position_ids == 0).sum(axis=1) > 2).all(), "several documents a row"
     begins = (whole.input_ids == codec.pad) & (whole.position_ids == 0)
-    assert (begins.sum(axis=1) == 1).all(), "what is left of a row is one stretch of padding"
+    padded = (whole.input_ids == codec.pad).any(axis=1)
+    assert padded.sum() > 6
+    assert np.array_equal(begins.sum(axis=1), padded), "what is left of a row is one stretch of padding"
 
 
 def test_each_reading_and_each_seed_lacks_other_words(packed: Path, codec: Codec, feed: ShardFeed, tmp_path: Path):

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.train import stream
+from pipeline.train.ahead import Ahead
 from pipeline.train.feed import Rows
 from pipeline.train.stream import StreamFeed
 from utils.codec import Codec
@@ -130,6 +131,18 @@ def test_resume_reads_again_only_from_its_anchor(source: str, codec: Codec):
     assert all(
         0 < c["anchor"]["document"] <= c["document"] < c["anchor"]["document"] + 16 for c in first.cursors().values()
     )
+
+
+def test_a_batch_read_ahead_leaves_the_cursors_of_the_one_before(source: str, codec: Codec):
+    alone, ahead_of = feed(source, codec), feed(source, codec)
+    cursors = []
+    with Ahead(ahead_of, range(BATCH), range(0, 12 * BATCH, BATCH)) as ahead:
+        for step in range(12):
+            taken = ahead.next()
+            assert same([taken.rows], read(alone, range(step, step + 1)))
+            cursors.append((taken.cursors, json.dumps(alone.cursors())))
+    for step, (found, expected) in enumerate(cursors):  # looked at now, when later batches have been read
+        assert json.dumps(found) == expected, step
 
 
 def test_lanes_may_be_asked_for_piece_by_piece(source: str, codec: Codec):

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import LINES
-from utils import codec as codec_module
-from utils.chat import MARKS, conversation
+from utils import encoders as encoders_module
+from utils.chat import MARK_IDS, MARKS, conversation
 from utils.codec import Codec
 
 LETTERS = sorted({c for line in LINES for c in line} | set("😀龘\u2581\u3000 \t\r\x00é")) + list(MARKS)
@@ -17,29 +17,29 @@ TEXTS = st.lists(st.one_of(st.sampled_from(LETTERS), st.sampled_from(LINES)), ma
 
 
 def alone(codec: Codec, text: str) -> list[int]:
-    return list(codec.spm.Encode(text))
+    return list(codec.encoder.spm.Encode(text))
 
 
 @settings(max_examples=40)
 @given(texts=st.lists(TEXTS, max_size=5), piece=st.integers(2, 30))
 def test_long_texts_are_cut_where_no_token_lies_across(codec: Codec, texts: list[str], piece: int):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(codec_module, "LONG", 2 * piece)
-        patch.setattr(codec_module, "PIECE", piece)
-        patch.setattr(codec_module, "NEAR_END", piece // 2)
-        patch.setattr(codec_module, "MANY", piece)
+        patch.setattr(encoders_module, "LONG", 2 * piece)
+        patch.setattr(encoders_module, "PIECE", piece)
+        patch.setattr(encoders_module, "NEAR_END", piece // 2)
+        patch.setattr(encoders_module, "MANY", piece)
         got = codec.encode_all(texts)
     assert [ids.tolist() for ids in got] == [alone(codec, text) for text in texts]
 
 
 def test_a_long_text_is_cut_and_one_that_cannot_be_is_not(codec: Codec):
     long = "".join(LINES) * 1000
-    pieces = codec._pieces(long)
+    pieces = codec.encoder._pieces(long)
     assert "".join(pieces) == long
-    assert max(map(len, pieces)) < 2 * codec_module.PIECE + codec_module.NEAR_END
+    assert max(map(len, pieces)) < 2 * encoders_module.PIECE + encoders_module.NEAR_END
     assert codec.encode(long).tolist() == alone(codec, long)
-    joined = next(pair for pair in sorted(codec._joined) if pair[0] == pair[1])
-    assert codec._pieces(joined * codec_module.LONG) == [joined * codec_module.LONG]
+    joined = next(pair for pair in sorted(codec.encoder._joined) if pair[0] == pair[1])
+    assert codec.encoder._pieces(joined * encoders_module.LONG) == [joined * encoders_module.LONG]
 
 
 @settings(max_examples=40)
@@ -53,7 +53,7 @@ def test_dialogues_together_are_each_alone(codec: Codec, talks: list[list[tuple[
     for some, length in zip(segments, lengths_N.tolist(), strict=True):
         ids, trained = [], []
         for segment in some:
-            new = [codec_module.MARK_IDS[segment.text]] if segment.is_mark else alone(codec, segment.text)
+            new = [MARK_IDS[segment.text]] if segment.is_mark else alone(codec, segment.text)
             ids += new
             trained += [segment.trained] * len(new)
         assert tokens_T[at : at + length].tolist() == ids

@@ -15,9 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utils import shards
+from utils import shard_writer as writing
 from utils.console import UserError
-from utils.shards import VERIFIED, Documents, Shard, check, shard_writer, sources
+from utils.shard_check import VERIFIED, check
+from utils.shard_writer import Documents, shard_writer
+from utils.shards import Shard, sources
 from utils.stage import MANIFEST, read_json, write_json, write_manifest
 
 DOCUMENTS = [
@@ -36,10 +38,9 @@ def write(path: Path, dtype: type = np.uint16, vocab_size: int = 600, tokenizer:
     return {"documents": writer.documents, "tokens": writer.tokens}
 
 
-def make_pack(folder: Path) -> Path:
-    counts = {
-        f"pretrain/train/wiki-0000{i}.arrow": write(folder / f"pretrain/train/wiki-0000{i}.arrow") for i in (0, 2)
-    }
+def make_pack(folder: Path, dtype: type = np.uint16) -> Path:
+    names = [f"pretrain/train/wiki-0000{i}.arrow" for i in (0, 2)]
+    counts = {name: write(folder / name, dtype) for name in names}
     write_manifest(folder, "pack", {}, {}, {"vocab_size": 600, "tokenizer": "ours", "shards": counts}, ("pyarrow",))
     return folder
 
@@ -47,7 +48,7 @@ def make_pack(folder: Path) -> Path:
 @pytest.mark.parametrize("dtype", [np.uint16, np.uint32])
 @pytest.mark.parametrize("batch_tokens", [1, 4, 1 << 22])
 def test_round_trip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: type, batch_tokens: int):
-    monkeypatch.setattr(shards, "BATCH_TOKENS", batch_tokens)
+    monkeypatch.setattr(writing, "BATCH_TOKENS", batch_tokens)
     write(tmp_path / "a.arrow", dtype)
     shard = Shard(tmp_path / "a.arrow")
     for index, (_, tokens, spans) in enumerate(DOCUMENTS):
@@ -55,12 +56,10 @@ def test_round_trip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: type
         assert got.tolist() == tokens
         assert got.dtype == dtype
         assert got_spans == spans
-    flat = [token for _, tokens, _ in DOCUMENTS for token in tokens]
-    for start in range(len(flat)):
-        out = np.empty(len(flat) - start, np.int64)
-        shard.read(start, out)
-        assert out.tolist() == flat[start:]
-    assert shard.lengths().tolist() == [len(tokens) for _, tokens, _ in DOCUMENTS]
+    edges = [np.diff(batch.edges_N1) for batch in shard.batches]
+    assert np.concatenate(edges).tolist() == [len(tokens) for _, tokens, _ in DOCUMENTS]
+    with pytest.raises(IndexError):
+        shard.document(len(DOCUMENTS))
 
 
 def test_tokens_are_views_of_the_file(tmp_path: Path):
@@ -73,15 +72,43 @@ def test_tokens_are_views_of_the_file(tmp_path: Path):
     assert file.schema.names == ["id", "tokens", "spans", "n_bytes"]
 
 
-def test_a_source_runs_on_across_its_shards(tmp_path: Path):
-    source = sources(make_pack(tmp_path), "pretrain", "train")["wiki"]
+@pytest.mark.parametrize("dtype", [np.uint16, np.uint32])
+@pytest.mark.parametrize("batch_tokens", [1, 4, 1 << 22])
+def test_a_source_runs_on_across_its_shards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: type, batch_tokens: int
+):
+    monkeypatch.setattr(writing, "BATCH_TOKENS", batch_tokens)
+    source = sources(make_pack(tmp_path, dtype), "pretrain", "train")["wiki"]
     flat = [token for _, tokens, _ in DOCUMENTS * 2 for token in tokens]
     assert (source.tokens, source.documents) == (len(flat), 10)
-    for start in range(len(flat)):
-        out = np.empty(min(9, len(flat) - start), np.int64)
-        source.read(start, out)
-        assert out.tolist() == flat[start : start + 9]
+    assert sum(len(batch.tokens_T) for batch in source.batches()) == len(flat)
+    starts = np.arange(len(flat))[::-1]
+    for length in (0, 1, 9, len(flat)):
+        ends = np.minimum(starts + length, len(flat))
+        expected = [token for start, end in zip(starts, ends, strict=True) for token in flat[start:end]]
+        taken = source.take(starts, ends)
+        assert taken.tolist() == expected
+        assert taken.dtype == dtype
     assert source.document(7)[0].tolist() == DOCUMENTS[2][1]
+    with pytest.raises(IndexError):
+        source.document(10)
+
+
+def test_taking_keeps_no_file_open(tmp_path: Path):
+    source = sources(make_pack(tmp_path), "pretrain", "train")["wiki"]
+    before = len(os.listdir("/proc/self/fd"))
+    source.take(np.array([0]), np.array([source.tokens]))
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_shards_of_two_widths_are_refused_by_name(tmp_path: Path):
+    counts = {}
+    for number, dtype in enumerate((np.uint16, np.uint32)):
+        name = f"pretrain/train/wiki-0000{number}.arrow"
+        counts[name] = write(tmp_path / name, dtype)
+    write_manifest(tmp_path, "pack", {}, {}, {"vocab_size": 600, "shards": counts}, ("pyarrow",))
+    with pytest.raises(UserError, match=r"wiki-00001\.arrow: ids of uint32"):
+        sources(tmp_path, "pretrain", "train")["wiki"].take(np.array([0]), np.array([1]))
 
 
 def test_an_id_beyond_the_vocabulary_is_named_and_leaves_no_file(tmp_path: Path):

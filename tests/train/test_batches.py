@@ -1,0 +1,91 @@
+"""A batch on any number of ranks, in micro-batches of any size: the same rows; and how full they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.train.announce import told_fill
+from pipeline.train.feed import Rows, ShardFeed
+from pipeline.train.loop import micro_batches, rounds, share
+from tests.train.test_feed import UNTRAINED, chat_feed, corpora, dialogues, shapes, temporary, text_feed, write_pack
+
+
+@st.composite
+def feeds(draw: st.DrawFn) -> Callable[[Path], ShardFeed]:
+    """Text of several sources, by size or mixed, or dialogues: how to open it in a folder."""
+    if draw(st.booleans()):
+        some = draw(shapes)
+        return lambda folder: chat_feed(folder, some, 84)
+    corpus = draw(corpora)
+    mix = draw(st.just({}) | st.fixed_dictionaries({name: st.integers(1, 5) for name in corpus}))
+    return lambda folder: text_feed(folder, corpus, 7, mix=mix)
+
+
+@given(feeds(), st.integers(1, 16), st.integers(1, 9), st.integers(1, 40), st.integers(0, 500))
+@settings(max_examples=30, deadline=None)
+def test_ranks_and_micro_batches_make_up_the_batch(
+    opened: Callable[[Path], ShardFeed], world: int, micro: int, batch: int, step: int
+) -> None:
+    with temporary() as folder:
+        feed = opened(folder)
+        whole = feed.rows(step * batch, range(batch))
+        number = rounds(batch, world, micro)
+        real: list[Rows] = []
+        for rank in range(world):
+            pieces = micro_batches(feed.rows(step * batch, share(batch, rank, world)), number, micro)
+            assert len(pieces) == number, "ranks would wait for each other"
+            for piece in pieces:
+                assert 1 <= len(piece.targets) <= micro
+                if piece.input_ids.any():  # no document holds id 0
+                    real.append(piece)
+                else:
+                    assert (piece.targets == UNTRAINED).all()
+        for name in vars(whole):
+            assert np.array_equal(np.concatenate([getattr(piece, name) for piece in real]), getattr(whole, name))
+
+
+@given(feeds(), st.integers(1, 16), st.integers(1, 40))
+@settings(max_examples=30, deadline=None)
+def test_every_source_turns_over_its_epochs_on_any_ranks(
+    opened: Callable[[Path], ShardFeed], world: int, batch: int
+) -> None:
+    """Whatever the batch and the mix: nothing is lost, and nothing comes twice."""
+    with temporary() as folder:
+        feed = opened(folder)
+        steps = range(-(-3 * feed.sequences // batch))
+        lanes = [share(batch, rank, world) for rank in range(world)]
+        ids = [one for step in steps for mine in lanes for one in feed.ids(step * batch, mine)]
+        assert len(ids) == len(steps) * batch
+        for name, sequences in feed.by_source.items():
+            indices, size = [index for source, index in ids if source == name], len(sequences)
+            for start in range(0, len(indices) - size + 1, max(1, size)):
+                assert sorted(indices[start : start + size]) == list(range(size))
+            rest = indices[len(indices) // size * size :] if size else indices
+            assert len(set(rest)) == len(rest)
+
+
+# ---------------------------------------------------------------- fill
+
+
+def test_fill_is_told_beside_one_dialogue_a_row(tmp_path: Path):
+    """16 dialogues of 16 slots and 4 of 32 in rows of 64: 6 rows, all full; padded they would be 0.3 full."""
+    short, long = [(8, False), (9, True)], [(16, False), (17, True)]
+    feed = chat_feed(tmp_path, [short] * 16 + [long] * 4, 64)
+    assert feed.sequences == 6
+    held = feed.a_row_holds
+    assert held == (20 / 6, 64)
+    assert told_fill(*held, 64) == "3.3 dialogues a row, rows 100.0% full; one dialogue a row would be 30.0% full"
+    assert text_feed(tmp_path / "text", {"wiki": [5]}, 8).a_row_holds is None
+
+
+def test_fill_is_that_of_the_mix(tmp_path: Path):
+    """One source fills its rows with two dialogues, the other leaves half of each row empty."""
+    made = {"even": dialogues([[(16, False), (17, True)]] * 40), "odd": dialogues([[(16, False), (25, True)]] * 40)}
+    pack = write_pack(tmp_path, {f"finetune/train/{name}-00000.arrow": some for name, some in made.items()})
+    feed = ShardFeed(pack, "finetune", 64, 0, {"even": 3, "odd": 1}, tmp_path / "cache")
+    assert feed.a_row_holds == (0.75 * 2 + 0.25, 0.75 * 64 + 0.25 * 40)

@@ -1,0 +1,77 @@
+"""A pack comes in before it is trained on; a shard that is not as the pack stage made it is refused by name."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+import pyarrow as pa
+
+from utils.console import UserError
+from utils.shards import AGAIN, TOKENIZER, finished
+from utils.stage import Json, read_json, write_json
+
+VERIFIED = ".verified.json"
+"""In a pack: what was found in each shard, at which size and time. Not listed in the manifest."""
+
+
+def check(pack: Path, verb: str, vocab_size: int) -> None:
+    """Before training starts: refuse a verb's shards that are not what the pack stage made, or not for this vocabulary.
+
+    Every shard is read once (15 GB/s from the page cache); one that did not change since is not read again.
+    """
+    known = finished(pack)
+    listed = {name: counts for name, counts in known["counters"]["shards"].items() if name.startswith(f"{verb}/")}
+    for path in sorted((pack / verb).glob("*/*.arrow")):
+        if path.relative_to(pack).as_posix() not in listed:
+            raise UserError(f"{path}: not made by this pack (manifest.json does not name it); move it away")
+    note = pack / VERIFIED
+    before: Json = {}
+    with suppress(OSError, UserError):  # absent, or damaged: all are read
+        before = read_json(note)
+    seen = {name: _seen(pack / name, known["files"][name]["size"], before.get(name)) for name in sorted(listed)}
+    for name, found in seen.items():
+        _refuse_other(pack / name, found, listed[name], known["counters"].get("tokenizer", ""), vocab_size)
+    if any(before.get(name) != found for name, found in seen.items()):
+        with suppress(OSError):  # a pack that may only be read is read again each time
+            write_json(note, before | seen)
+
+
+def _seen(path: Path, size: int, before: Json | None) -> Json:
+    """What a shard holds, by its own words and ids."""
+    stat = path.stat() if path.is_file() else None
+    if stat is None:
+        raise UserError(f"{path}: missing; {AGAIN}")
+    when = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+    if before and when.items() <= before.items():
+        return before
+    try:
+        with pa.memory_map(str(path)) as data, pa.ipc.open_file(data) as file:
+            documents, tokens, largest = 0, 0, 0
+            for i in range(file.num_record_batches):
+                batch = file.get_batch(i)
+                batch.validate(full=True)
+                ids = batch.column("tokens").flatten().to_numpy()
+                documents, tokens = documents + len(batch), tokens + len(ids)
+                largest = max(largest, int(ids.max(initial=0)))
+            whose = (file.schema.metadata or {}).get(TOKENIZER.encode(), b"").decode()
+    except (pa.ArrowInvalid, OSError, KeyError):
+        told = f"{stat.st_size:,} bytes, {size:,} as made" if stat.st_size != size else "damaged"
+        raise UserError(f"{path}: {told}; {AGAIN}") from None
+    return when | {"documents": documents, "tokens": tokens, "largest": largest, "tokenizer": whose}
+
+
+def _refuse_other(path: Path, found: Json, counts: Json, tokenizer: str, vocab_size: int) -> None:
+    if found["tokenizer"] != tokenizer:
+        raise UserError(
+            f"{path}: packed with another tokenizer ({found['tokenizer'][:8] or 'unknown'}) than this pack "
+            f"({tokenizer[:8] or 'unknown'}); {AGAIN}"
+        )
+    for name in ("documents", "tokens"):
+        if found[name] != counts[name]:
+            raise UserError(f"{path}: holds {found[name]:,} {name}, its manifest says {counts[name]:,}; {AGAIN}")
+    if found["largest"] >= vocab_size:
+        raise UserError(
+            f"{path}: holds token {found['largest']}, beyond the model's vocabulary of {vocab_size}; "
+            f"give a model of that vocabulary, or {AGAIN}"
+        )
