@@ -1,11 +1,18 @@
 """Packs of any size, made in seconds: one record batch of made-up documents, written over and over.
 
 `text` fills `pretrain/train`, `dialogues` fills `finetune/train`; the batch goes through the pack stage's own writer
-first, so that the files are what that stage leaves. Used by `bench/feed.py` and by the tests of memory.
+first, so that the files are what that stage leaves. Used by `bench/feed.py` and by the tests of memory, which ask
+
+    python -m bench.feed_shards PACK VERB SEQ_LEN BATCHES
+
+by how many bytes the anonymous memory of that process rises while it opens the pack and reads batches of 64 rows from
+all over an epoch.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +21,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from pipeline.train.config import Verb
+from pipeline.train.feed import ShardFeed
 from utils.chat import END_OF_TEXT, END_OF_TURN, MARK_IDS, TURN
 from utils.shard_writer import shard_writer
 from utils.shards import Spans
@@ -94,6 +103,19 @@ def watched_memory() -> Iterator[list[int]]:
         thread.join()
 
 
+def memory(pack: Path, verb: Verb, seq_len: int, batches: int) -> int:
+    """What opening a pack, planning, and reading so many batches costs this process at most."""
+    with watched_memory() as rise:
+        feed = ShardFeed(pack, verb, seq_len, 0, {}, pack / f"plan-{os.getpid()}")
+        for number in range(batches):
+            feed.rows(feed.sequences * number // batches, range(64))
+    return rise[0]
+
+
 def _anonymous() -> int:
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon:"))
+
+
+if __name__ == "__main__":
+    print(memory(Path(sys.argv[1]), "pretrain" if sys.argv[2] == "pretrain" else "finetune", *map(int, sys.argv[3:])))

@@ -11,26 +11,11 @@ from bench.feed_shards import dialogues, make_pack, text
 from tests.commands import run
 
 MB = 1 << 20
-CHILD = """
-import sys
-from pathlib import Path
-from bench.feed_shards import watched_memory
-from pipeline.train.feed import ShardFeed
-
-pack, verb, length, batches = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-with watched_memory() as rise:
-    feed = ShardFeed(pack, verb, length, 0, {}, pack / "plan")
-    for number in range(batches):
-        feed.rows(feed.sequences * number // batches, range(64))
-print("rise", rise[0], "sequences", feed.sequences)
-"""
 
 
 def rise(pack: Path, verb: str, batches: int, length: int = 512) -> int:
     """By how many bytes the anonymous memory of a process rises that opens a feed and reads all over an epoch."""
-    said = run([sys.executable, "-c", CHILD, pack, verb, str(length), str(batches)]).split()
-    assert int(said[3]) > 64 * batches / 4, "there is something to read"
-    return int(said[1])
+    return int(run([sys.executable, "-m", "bench.feed_shards", pack, verb, str(length), str(batches)]))
 
 
 def packed(folder: Path, verb: str, size: int, shards: int) -> Path:
