@@ -135,8 +135,8 @@ def _lay_over(values: dict[str, Any], flag: str, sections: type) -> None:
 
 def _is_literal(kind: Any, text: str) -> bool:
     """Is a flag's value one text as it stands? A file's name may hold what means something to YAML (`my #1.csv`)."""
-    if typing.get_origin(kind) is list:
-        inner = typing.get_args(kind)[0]
+    members = typing.get_args(kind) if typing.get_origin(kind) in (Union, types.UnionType) else (kind,)
+    for inner in (typing.get_args(member)[0] for member in members if typing.get_origin(member) is list):
         return bool(text) and not text.startswith(("[", "{")) and (inner is str or hasattr(inner, "SHORT"))
     return kind is str
 

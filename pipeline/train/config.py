@@ -174,8 +174,9 @@ class PretrainConfig(TrainConfig):
     epochs: int | None = None
     """… or so often through the data. Exactly one of the three."""
 
-    stream: str = ""
-    """Read parquet, JSON lines or a hub dataset (`hf://owner/name`) as it trains, instead of packed shards."""
+    stream: str | list[str] = ""
+    """Read a stream as it trains, instead of packed shards: parquet or JSON lines (a path, a glob, a URL or a list of
+    them; `part-{000..012}.parquet` counts), or a hub dataset, `hf://owner/name[/config]`."""
 
     stream_text: str = "text"
     """The column of the stream that holds the text."""

@@ -23,8 +23,23 @@ class Hub:
     datasets: dict[str, dict[str, bytes]]
     breaks: int = 0
     """So many times a file's answer ends in the middle, as when a connection drops."""
+    revision: str = REVISION
+    """Of what `datasets` holds now."""
+    older: dict[str, dict[str, dict[str, bytes]]] = field(default_factory=dict)
+    """What there was at other revisions."""
     asked: list[str] = field(default_factory=list)
     address: str = ""
+
+    def files(self, name: str, revision: str | None) -> dict[str, bytes] | None:
+        """A dataset's files at a revision, by their paths."""
+        if revision in (None, "main", self.revision):
+            return self.datasets.get(name)
+        return self.older.get(revision, {}).get(name)
+
+    def commit(self, revision: str, name: str, files: dict[str, bytes]) -> None:
+        """Let a dataset hold other files from now on."""
+        self.older[self.revision] = self.datasets
+        self.revision, self.datasets = revision, {**self.datasets, name: files}
 
 
 @contextmanager
@@ -49,22 +64,24 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = unquote(urlparse(self.path).path)
         self.hub.asked.append(f"{self.command} {path}")
-        if found := re.fullmatch(r"/datasets/([^/]+/[^/]+)/resolve/[^/]+/(.+)", path):
-            return self._file(self.hub.datasets.get(found[1], {}).get(found[2]))
-        found = re.fullmatch(r"/api/datasets/([^/]+/[^/]+)(?:/(revision|tree)/[^/]+)?(?:/(.+))?", path)
-        files = self.hub.datasets.get(found[1]) if found else None
+        if found := re.fullmatch(r"/datasets/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
+            return self._file((self.hub.files(found[1], found[2]) or {}).get(found[3]), found[2])
+        found = re.fullmatch(r"/api/datasets/([^/]+/[^/]+)(?:/(revision|tree)/([^/]+))?(?:/(.+))?", path)
+        files = self.hub.files(found[1], found[3]) if found else None
         if found is None or files is None:
-            return self._answer(404, b"{}", {"X-Error-Code": "RepoNotFound" if found else "EntryNotFound"})
+            gone = "RevisionNotFound" if found and self.hub.files(found[1], None) is not None else "RepoNotFound"
+            return self._answer(404, b"{}", {"X-Error-Code": gone if found else "EntryNotFound"})
         if found[2] == "tree":
-            return self._json(_tree(files, found[3] or ""))
-        return self._json({"id": found[1], "sha": REVISION, "siblings": [{"rfilename": name} for name in files]})
+            return self._json(_tree(files, found[4] or ""))
+        sha = self.hub.revision if found[3] in (None, "main") else found[3]
+        return self._json({"id": found[1], "sha": sha, "siblings": [{"rfilename": name} for name in files]})
 
     do_HEAD = do_GET
 
-    def _file(self, data: bytes | None) -> None:
+    def _file(self, data: bytes | None, revision: str) -> None:
         if data is None:
             return self._answer(404, b"", {"X-Error-Code": "EntryNotFound"})
-        headers = {"ETag": f'"{hashlib.sha1(data).hexdigest()}"', "X-Repo-Commit": REVISION, "Accept-Ranges": "bytes"}
+        headers = {"ETag": f'"{hashlib.sha1(data).hexdigest()}"', "X-Repo-Commit": revision, "Accept-Ranges": "bytes"}
         part = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
         if part is None:
             return self._answer(200, data, headers)

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import losses, train
+from tests.commands import TINY, launcher, losses, train
+from tests.train.flaky_host import DROPS, Host, serving
+from tests.train.test_resume import start, wait_for_step
 
 STEPS = "pretrain.max_steps=12"
 
@@ -38,6 +40,33 @@ def test_a_streamed_run_resumes_exactly(workspace: Path, fields: list[str], tmp_
     (two / "pretrain" / "manifest.json").unlink()
     train("ddp", two, *fields)
     assert losses(two) == pytest.approx(whole, rel=1e-4)
+
+
+@pytest.mark.slow
+def test_kill_9_while_a_host_drops_connections(workspace: Path, tmp_path: Path) -> None:
+    """Killed twice, in the middle of reading; the losses are those of a run that nothing disturbed."""
+    texts = [f"第{i}篇：" + "春眠不觉晓，处处闻啼鸟。" * (1 + i % 7) for i in range(800)]
+    files = {
+        f"part-{n:02}.jsonl": b"".join(
+            json.dumps({"text": text}).encode() + b"\n" for text in texts[n * 10 : n * 10 + 10]
+        )
+        for n in range(80)
+    }
+    whole = shutil.copytree(workspace, tmp_path / "whole")
+    with serving(Host(files)) as host:
+        fields = [f"pretrain.stream={host.url('part-{00..79}.jsonl')}", "pretrain.max_steps=24"]
+        train("single", whole, *fields)
+        host.misbehave(*DROPS, share=0.05)
+        for step in (8, 15):
+            words = [*launcher("single"), "train.py", "train", TINY, f"workspace={workspace}", *fields]
+            process = start(words)
+            wait_for_step(workspace, step, process)
+            process.kill()
+            process.communicate()
+        said = train("single", workspace, *fields)
+    assert "going on from step" in said
+    assert "broke off" in said
+    assert losses(workspace) == losses(whole)
 
 
 def test_a_stream_needs_a_horizon_in_steps(workspace: Path, fields: list[str]) -> None:

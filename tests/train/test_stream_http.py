@@ -1,0 +1,328 @@
+"""A stream from a host that drops connections: each row as if nothing had happened, whoever reads, however often."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import json
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from fsspec.implementations.local import LocalFileSystem
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipeline.train import patience, stream_source, web_files
+from pipeline.train.loop import share
+from pipeline.train.stream import StreamFeed
+from pipeline.train.web_files import WebFiles
+from tests.train.flaky_host import DROPS, Host, serving
+from tests.train.test_stream import BATCH, LENGTH, read, same
+from utils.codec import Codec
+from utils.console import UserError
+
+FILES, EACH = 4, 60
+TEXTS = [f"第{i}篇：" + "今天天气很好，我们去公园散步。" * (i % 9) + f" fox {i * i}" for i in range(FILES * EACH)]
+
+
+def parts() -> Iterator[tuple[int, list[str]]]:
+    for number in range(FILES):
+        yield number, TEXTS[number * EACH : (number + 1) * EACH]
+
+
+def parquet() -> dict[str, bytes]:
+    made = {}
+    for number, texts in parts():
+        file = io.BytesIO()
+        table = pa.table({"title": [text[:3] for text in texts], "text": texts})
+        pq.write_table(table, file, row_group_size=16)
+        made[f"part-{number}.parquet"] = file.getvalue()
+    return made
+
+
+def lines() -> dict[str, bytes]:
+    return {
+        f"part-{number}.jsonl": b"".join(json.dumps({"text": text}).encode() + b"\n" for text in texts)
+        for number, texts in parts()
+    }
+
+
+def packed_lines() -> dict[str, bytes]:
+    return {f"{name}.gz": gzip.compress(data) for name, data in lines().items()}
+
+
+@pytest.fixture(autouse=True)
+def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "PAUSES", (0.01,) * 6)
+    monkeypatch.setattr(web_files, "TIMEOUT", 0.3)
+    monkeypatch.setattr(web_files, "BLOCK", 1000)
+    monkeypatch.setattr(stream_source, "BLOCK", 16)
+
+
+def feed(host: Host, codec: Codec, text: str = "text") -> StreamFeed:
+    first, *_ = host.files
+    return StreamFeed(host.url(first.replace("-0", "-{0..3}")), text, codec, LENGTH, BATCH, 0)
+
+
+def settled(host: Host, codec: Codec, steps: int = 20) -> list:
+    return read(feed(host, codec), range(steps))
+
+
+@pytest.mark.parametrize(("made", "seeds"), [(parquet, 2), (lines, 6), (packed_lines, 6)])
+@pytest.mark.parametrize("ranges", [True, False])
+def test_every_row_comes_once_through_every_fault(made: Callable, seeds: int, ranges: bool, codec: Codec) -> None:
+    """Beyond the first epoch's end, so that each file is read to its last row, and read again."""
+    with serving(Host(made(), ranges)) as host:
+        whole = settled(host, codec, 40)
+        for seed in range(seeds):
+            host.misbehave(*DROPS, share=0.4, seed=seed)
+            assert same(settled(host, codec, 40), whole)
+        assert len({fault for _, fault in host.asked}) > 5
+
+
+@pytest.mark.parametrize("fault", ["stall", "stall in the middle"])
+def test_silence_ends(fault: str, codec: Codec) -> None:
+    with serving(Host(parquet())) as host:
+        whole = settled(host, codec)
+        host.misbehave(fault, share=0.3, seed=1)
+        began = time.monotonic()
+        assert same(settled(host, codec), whole)
+        assert time.monotonic() - began < 30
+        assert fault in {fault for _, fault in host.asked}
+
+
+def test_a_host_that_is_away_for_a_while(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "PAUSES", (0.2,) * 6)
+    with serving(Host(lines())) as host:
+        whole = settled(host, codec)
+        again = feed(host, codec)
+        host.away(0.4)
+        assert same(read(again, range(20)), whole)
+
+
+def test_documents_are_never_lost_at_the_end_of_a_file(codec: Codec) -> None:
+    """A body that stops short looks like the end of a file; here every answer does, at first."""
+    source = stream_source.Source
+    for made in (parquet, lines, packed_lines):
+        with serving(Host(made())) as host:
+            host.misbehave("drop", "short", share=0.7)
+            names = [host.url(name) for name in host.files]
+            read_on = source(names, "text").documents(stream_source.Anchor())
+            assert sorted(next(read_on).text for _ in TEXTS) == sorted(TEXTS)
+
+
+@pytest.mark.parametrize("made", [parquet, packed_lines])
+def test_resume_is_exact_at_any_world_size(made: Callable, codec: Codec) -> None:
+    """Stop after any step, with any number of processes, and go on with any other, over lines that drop."""
+    with serving(Host(made())) as host:
+        whole = settled(host, codec, 24)
+
+        @settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+        @given(st.integers(1, 18), st.integers(1, 4), st.integers(1, 4), st.integers(0, 1000))
+        def property_(stop: int, before: int, after: int, seed: int) -> None:
+            host.misbehave(*DROPS, share=0.2, seed=seed)
+            cursors: dict[str, object] = {}
+            for rank in range(before):
+                one = feed(host, codec)
+                read(one, range(stop), share(BATCH, rank, before))
+                cursors |= one.cursors()
+            cursors = json.loads(json.dumps(cursors))
+            for rank in range(after):
+                other = feed(host, codec)
+                other.seek(cursors)
+                lanes = share(BATCH, rank, after)
+                for step, rows in enumerate(read(other, range(stop, stop + 5), lanes), stop):
+                    for name, array in vars(rows).items():
+                        assert np.array_equal(array, getattr(whole[step], name)[lanes.start : lanes.stop])
+
+        property_()
+
+
+def test_reading_on_from_another_thread(codec: Codec) -> None:
+    """Opened here, read there."""
+    with serving(Host(parquet())) as host:
+        whole = settled(host, codec)
+        opened, found = feed(host, codec), []
+        thread = threading.Thread(target=lambda: found.extend(read(opened, range(20))))
+        thread.start()
+        thread.join(60)
+        assert same(found, whole)
+
+
+def test_when_all_tries_fail(codec: Codec, capsys: pytest.CaptureFixture[str]) -> None:
+    """A line each time, and in the end one that says what to do; what is read anew starts the tries anew."""
+    with serving(Host(lines())) as host:
+        one = feed(host, codec)
+        whole = read(one, range(3))
+        host.misbehave("503")
+        with pytest.raises(UserError, match=r"pretrain\.stream: .*broke off.*503.*after 7 tries.*same command goes on"):
+            read(one, range(3, 40))
+        said = capsys.readouterr().err.splitlines()
+        assert len(said) == 6
+        assert "try 6 of 6 in 0.01 s" in said[-1]
+        with pytest.raises(UserError, match=r"cannot read .*503"):
+            feed(host, codec)
+        host.faults = iter(())
+        assert same(settled(host, codec, 3), whole)
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [("404", "404.*correct the name"), ("401", "401.*ask for access"), ("403", "403.*ask for"), ("400", "HTTP 400")],
+)
+def test_what_will_not_pass_is_not_tried_again(fault: str, told: str, codec: Codec) -> None:
+    with serving(Host(parquet())) as host:
+        host.misbehave(fault)
+        with pytest.raises(UserError, match=rf"pretrain\.stream: cannot read .*{told}"):
+            feed(host, codec)
+        assert len(host.asked) <= FILES
+        host.faults = iter(())
+        one = feed(host, codec)
+        host.misbehave(fault)
+        before = len(host.asked)
+        with pytest.raises(UserError, match=told):
+            read(one, range(40))
+        assert len(host.asked) == before + 1
+
+
+def test_a_file_without_the_column(codec: Codec, capsys: pytest.CaptureFixture[str]) -> None:
+    for made, change in ((parquet, b""), (lines, b'"text"')):
+        files = made()
+        with serving(Host(files)) as host:
+            name = [*files][2]
+            if change:
+                files[name] = files[name].replace(change, b'"content"')
+            else:
+                file = io.BytesIO()
+                pq.write_table(pa.table({"content": ["a"] * 30}), file)
+                files[name] = file.getvalue()
+            with pytest.raises(UserError, match=r"pretrain\.stream_text: .*no column 'txt'; did you mean text\?"):
+                feed(host, codec, "txt")
+            with pytest.raises(UserError, match=r"broke off .*text"):
+                settled(host, codec, 60)
+    assert "try 1" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("tagged", [True, False])
+def test_files_that_change(tagged: bool, codec: Codec) -> None:
+    """While they are read, and between two runs; a host without tags is known by the length alone."""
+    files = lines()
+    with serving(Host(files, tagged=tagged)) as host:
+        one = feed(host, codec)
+        read(one, range(4))
+        files["part-3.jsonl"] = files["part-3.jsonl"][:-5] + (b'ab"}\n' if tagged else b'abc"}\n')
+        with pytest.raises(UserError, match=r"changed while it was read|the host says"):
+            read(one, range(4, 60))
+        again = feed(host, codec)
+        with pytest.raises(UserError, match="changed since this run began; put back what it was"):
+            again.seek(json.loads(json.dumps(one.cursors())))
+
+
+@pytest.mark.parametrize(
+    ("headers", "told"),
+    [({"Content-Length": None}, "does not say how long"), ({"Content-Encoding": "gzip"}, "packs it on the way")],
+)
+def test_hosts_that_cannot_be_trusted(headers: dict[str, str | None], told: str, codec: Codec) -> None:
+    """Without a length nobody can tell the end of a file from the end of a connection."""
+    with serving(Host(lines(), ranges=False, headers=headers)) as host, pytest.raises(UserError, match=told):
+        feed(host, codec)
+
+
+def test_names(codec: Codec) -> None:
+    expanded = stream_source.expanded
+    assert expanded("a-{8..11}.parquet") == [f"a-{n}.parquet" for n in (8, 9, 10, 11)]
+    assert expanded("{0..1}/{00..01}") == ["0/00", "0/01", "1/00", "1/01"]
+    with pytest.raises(UserError, match="counts down"):
+        expanded("a-{3..1}.jsonl")
+    with serving(Host(packed_lines() | parquet())) as host:
+        for names, told in (
+            (host.url("part-*.parquet"), "the web lists no files"),
+            ([host.url("part-0.parquet"), host.url("part-0.jsonl.gz")], "give files of one kind"),
+            (host.url("part-0.csv"), "files that end in"),
+            (host.url("part-7.parquet"), "404"),
+        ):
+            with pytest.raises(UserError, match=told):
+                StreamFeed(names, "text", codec, LENGTH, BATCH, 0)
+        with_query = [host.url(f"part-{n}.parquet?download=true") for n in range(FILES)]
+        ours = StreamFeed(with_query, "text", codec, LENGTH, BATCH, 0)
+        assert same(read(ours, range(3)), settled(Host(parquet(), port=host.port), codec, 3))
+
+
+class FlakyFiles(LocalFileSystem):
+    """Some other kind of place, that knows nothing of patience."""
+
+    protocol = "flaky"
+    breaks = random.Random(0)
+    share = 0.0
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return "/" + path.removeprefix("flaky://").lstrip("/")
+
+    def _open(self, path: str, mode: str = "rb", block_size: int | None = None, **_: Any) -> Any:
+        file = open(path, "rb")  # noqa: SIM115
+        return _FlakyFile(file)
+
+
+class _FlakyFile(io.BufferedReader):
+    def read(self, size: int | None = -1, /) -> bytes:
+        if FlakyFiles.breaks.random() < FlakyFiles.share:
+            raise TimeoutError("no answer")
+        return super().read(size)
+
+
+@pytest.mark.parametrize(("made", "share_of_reads"), [(parquet, 0.15), (lines, 0.15), (packed_lines, 0.04)])
+def test_a_block_is_read_again_where_a_place_has_no_patience(
+    made: Callable, share_of_reads: float, codec: Codec, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fsspec.register_implementation("flaky", FlakyFiles, clobber=True)
+    FlakyFiles.share = 0.0
+    for name, data in made().items():
+        (tmp_path / name).write_bytes(data)
+    name = f"flaky://{tmp_path}/part-*.{next(iter(made())).partition('.')[2]}"
+    whole = read(StreamFeed(name, "text", codec, LENGTH, BATCH, 0), range(40))
+    ours = StreamFeed(name, "text", codec, LENGTH, BATCH, 0)
+    FlakyFiles.share, FlakyFiles.breaks = share_of_reads, random.Random(1)
+    assert same(read(ours, range(40)), whole)
+    assert f"{name} broke off" in capsys.readouterr().err
+
+
+def test_only_the_text_of_parquet_is_fetched(codec: Codec) -> None:
+    file = io.BytesIO()
+    noise = np.random.default_rng(0).bytes(4_000_000)
+    table = pa.table({"picture": [noise[i * 40_000 : (i + 1) * 40_000] for i in range(100)], "text": TEXTS[:100]})
+    pq.write_table(table, file, row_group_size=50)
+    with serving(Host({"a.parquet": file.getvalue()})) as host:
+        read(StreamFeed(host.url("a.parquet"), "text", codec, LENGTH, BATCH, 0), range(4))
+        assert host.sent < 400_000
+
+
+def test_an_empty_file_is_no_error(codec: Codec) -> None:
+    files = lines() | {"part-1.jsonl": b""}
+    with serving(Host(files)) as host:
+        read(feed(host, codec), range(20))
+
+
+def test_what_a_file_holds_is_read_as_files_are(codec: Codec) -> None:
+    """Seeks and reads anywhere, against the bytes themselves."""
+    data = bz2.compress(np.random.default_rng(1).bytes(9000))
+    with serving(Host({"x.bin": data})) as host:
+        host.misbehave(*DROPS, share=0.4)
+        web_files.register()
+        file = WebFiles(skip_instance_cache=True).open(host.url("x.bin"))
+        rng = np.random.default_rng(2)
+        for start, length in rng.integers(0, len(data), (40, 2)).tolist():
+            file.seek(start)
+            assert file.read(length) == data[start : start + length]
+        file.seek(0)
+        assert file.read() == data
