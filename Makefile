@@ -22,6 +22,7 @@ test-slow: $(READY_DEV)
 bench: $(READY_DEV)
 	$(BIN)/python bench/kills.py --kills 10
 	$(BIN)/python -m bench.clean
+	$(BIN)/python -m bench.tokens
 
 lint: $(READY_DEV)
 	$(BIN)/ruff check .
