@@ -37,7 +37,7 @@ import yaml
 from bench import clean
 from bench.real_text import DATA
 from utils.chat import conversation
-from utils.codec import SPM
+from utils.encoders import SPM
 from utils.records import SCHEMA, read_records, record_shards, write_table
 from utils.stage import read_json, write_manifest
 

@@ -43,13 +43,13 @@ def test_a_long_text_is_cut_and_one_that_cannot_be_is_not(codec: Codec):
 
 
 def test_the_sign_that_stands_for_a_space_is_joined_like_one(codec: Codec, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(codec_module, "LONG", 8)
-    monkeypatch.setattr(codec_module, "PIECE", 4)
-    monkeypatch.setattr(codec_module, "NEAR_END", 2)
+    monkeypatch.setattr(encoders_module, "LONG", 8)
+    monkeypatch.setattr(encoders_module, "PIECE", 4)
+    monkeypatch.setattr(encoders_module, "NEAR_END", 2)
     for space in (" ", "\u2581"):
         text = f"The{space}quick{space}brown{space}fox{space}jumps{space}over{space}the{space}lazy{space}dog." * 9
         assert codec.encode(text).tolist() == alone(codec, text)
-        assert len(codec._pieces(text)) > 9
+        assert len(codec.encoder._pieces(text)) > 9
 
 
 @settings(max_examples=40)
