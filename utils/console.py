@@ -52,6 +52,14 @@ def tell(en: str, zh: str) -> str:
     return zh if is_chinese() else en
 
 
+def amount(count: float) -> str:
+    """So many bytes, as people say it."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6)):
+        if count >= size:
+            return f"{count / size:,.1f} {unit}"
+    return f"{count / 1e3:,.1f} kB"
+
+
 def well_formed(text: str) -> str:
     """Text that UTF-8 can hold: half characters, from a broken terminal, pipe or file, become U+FFFD."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

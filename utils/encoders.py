@@ -192,7 +192,7 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         if before is None:
-            del os.environ[name]
+            os.environ.pop(name, None)  # another thread may have been here
         else:
             os.environ[name] = before
 

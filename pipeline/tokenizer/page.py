@@ -12,9 +12,9 @@ from typing import Any
 from pipeline.tokenizer.measure import BYTES, DIGITS, HAN, LATIN, MARKS, MIXED, OTHER, SIGNS, SPACES
 from pipeline.tokenizer.measured import OURS
 from pipeline.tokenizer.page_pieces import Vocabulary, chips, cut, listing
-from pipeline.tokenizer.page_words import encoder_name, kind_name, language_name, percent, weight
+from pipeline.tokenizer.page_words import encoder_name, kind_name, language_name, percent
 from utils.charts import Stack, curves, stacks
-from utils.console import tell
+from utils.console import amount, tell
 from utils.page import Html, Section, clamped, facts, folded, page, paragraph, table
 from utils.stage import Json
 
@@ -39,7 +39,7 @@ def page_of(report: Json, vocabulary: Vocabulary) -> str:
         _coverage(report["coverage"]),
         _whole(vocabulary, report),
     ]
-    return page(tell("A vocabulary", "一份词表"), [section for section in sections if section], _lead(report))
+    return page(tell("A vocabulary", "词表报告"), [section for section in sections if section], _lead(report))
 
 
 def told(report: Json) -> list[str]:
@@ -53,7 +53,7 @@ def _lead(report: Json) -> str:
     fits = [
         tell(
             f"{row['characters_per_token']:.2f} characters of {language_name(name)}",
-            f"{language_name(name)} {row['characters_per_token']:.2f} 字",
+            f"{language_name(name)} {row['characters_per_token']:.2f} 个字符",
         )
         for name, row in report["fit"][OURS]["languages"].items()
         if name in told(report)
@@ -67,7 +67,7 @@ def origin(report: Json) -> str:
     """Where the vocabulary is from."""
     if "taken" in report:
         return tell(f"taken from {report['taken']}", f"取自 {report['taken']}")
-    sampled = weight(report["sampled_bytes"])
+    sampled = amount(report["sampled_bytes"])
     return tell(f"learned from {sampled} of text", f"从 {sampled} 文本中学得")
 
 
@@ -85,7 +85,7 @@ def _summary(report: Json) -> Section:
     for name in told(report):
         row = fit[OURS]["languages"][name]
         beside = " · ".join(f"{other} {fit[other]['languages'][name]['characters_per_token']:.2f}" for other in others)
-        unit = tell("characters a token", "字 / 词元")
+        unit = tell("characters a token", "字符 / 词元")
         tiles[language_name(name)] = f"{row['characters_per_token']:.2f}", unit + tell("; ", "；") + beside
     total = fit[OURS]["all"]["all"]
     tiles[tell("Spelled in bytes", "按字节拼写")] = (
@@ -110,7 +110,7 @@ def _fit(report: Json) -> Section:
         tell("language", "语言"),
         tell("tokenizer", "分词器"),
         tell("tokens", "词元数"),
-        tell("characters a token", "字 / 词元"),
+        tell("characters a token", "字符 / 词元"),
         tell("bytes a token", "字节 / 词元"),
         tell("spelled in bytes", "按字节拼写"),
     ]
@@ -126,7 +126,7 @@ def _fit(report: Json) -> Section:
                 cells += [percent(row["spelled_characters"])] + [row["unknown"]] * some_unknown
                 rows.append([language_name(group) if name == names[0] else "", _in_cell(encoder_name(name)), *cells])
     blocks: list[str] = [table(head, rows)]
-    blocks += _by_source(report, "characters_per_token", tell("Characters a token, by source", "各来源：字 / 词元"))
+    blocks += _by_source(report, "characters_per_token", tell("Characters a token, by source", "各来源：字符 / 词元"))
     blocks += _by_source(report, "bytes_per_token", tell("Bytes a token, by source", "各来源：字节 / 词元"))
     return Section(tell("How much text a token holds", "一个词元容纳多少文字"), blocks, _measured_on(report))
 
@@ -160,7 +160,7 @@ def _source(report: Json, name: str) -> str:
 def _measured_on(report: Json) -> str:
     held_out = set(report["held_out"].values())
     measured = report["measured"]["all"]["all"]["bytes"]
-    size = weight(measured)
+    size = amount(measured)
     if held_out == {True}:
         text = tell(
             f"Measured on {size} of held-out text, which taught it nothing.",
@@ -175,13 +175,13 @@ def _measured_on(report: Json) -> str:
     else:
         text = tell(
             f"Nothing is held out: measured on {size} of what is trained on, which flatters it.",
-            f"没有留出文本：在 {size} 训练文本的开头上测得，数字会偏好看。",
+            f"没有留出文本：在 {size} 训练文本的开头上测得，结果会偏乐观。",
         )
     if measured < LITTLE:
-        text += tell(" That is little: the figures are rough.", "文本很少，数字只是大概。")
+        text += tell(" That is little: the figures are rough.", "文本很少，数字仅供参考。")
     return text + tell(
         " A language is told by the letters of a passage. “Spelled in bytes”: characters that take several tokens.",
-        "语言按段落里的字母判断；“按字节拼写”指一个字符要用好几个词元的情形。",
+        "语言按段落中的文字判断；“按字节拼写”指一个字符要用好几个词元的情形。",
     )
 
 
@@ -229,7 +229,7 @@ def _composition(report: Json) -> Section:
         shown.append(Stack(encoder_name(name), f"{sum(row['pieces'] for row in kinds.values()):,}", parts))
     mine = report["composition"][OURS]
     rows = [[kind_name(kind), row["pieces"], row["single"]] for kind, row in mine.items()]
-    head = [tell("kind", "类别"), tell("pieces", "词元"), tell("single characters", "其中单字")]
+    head = [tell("kind", "类别"), tell("pieces", "词元"), tell("single characters", "其中单字符")]
     colours = {kind_name(kind): css for kind, css in COLOURS.items()}
     note = tell(
         "Mixed: letters of several scripts, or letters with signs. Bytes: parts of characters.",
@@ -248,7 +248,7 @@ def _longest(found: Mapping[str, Sequence[Json]]) -> Section | None:
 
 
 def _unused(report: Json) -> Section:
-    unused, size = report["unused"], weight(report["counted_bytes"])
+    unused, size = report["unused"], amount(report["counted_bytes"])
     text = tell(
         f"{unused['pieces']:,} of {unused['of']:,} pieces are never needed in {size} of text: they are rare, or steps "
         "on the way to longer ones.",

@@ -34,11 +34,6 @@ def kind_name(kind: str) -> str:
     return tell(*names[kind])
 
 
-def weight(count: int) -> str:
-    """An amount of text."""
-    return f"{count / 1e6:,.1f} MB" if count >= 1e6 else f"{count / 1e3:,.1f} kB"
-
-
 def percent(share: float) -> str:
     """A share, to what still means something."""
     return f"{100 * share:.2f} %"

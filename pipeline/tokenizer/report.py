@@ -19,7 +19,7 @@ from pipeline.tokenizer.texts import Texts, held_out, trained_on
 from utils.console import progress, tell
 from utils.encoders import SPM
 from utils.language import LANGUAGES, Language
-from utils.stage import MANIFEST, REPORTS, Json, hash_file, lock, manifest, read_json, whole, write_json
+from utils.stage import REPORTS, Json, lock, read_json, vouch_again, whole, write_json
 
 SAMPLES, SHORTEST, LONGEST = 5, 50, 130
 """Texts shown in their tokens, and of how many characters."""
@@ -30,9 +30,9 @@ def write_report(clean: Path, folder: Path, others: Sequence[Measured], known: J
     with progress(tell("tokenizer: report", "词表：报告")):
         figures, vocabulary = _figures(clean, folder, others)
     report = known | figures
-    write_json(folder / "report.json", report)
     with whole(folder / "report.html") as draft:
         draft.write_text(page_of(report, vocabulary), encoding="utf-8")
+    write_json(folder / "report.json", report)  # last: it says what was compared
     return report
 
 
@@ -44,12 +44,7 @@ def renew_report(clean: Path, folder: Path, compare: Sequence[str]) -> Json | No
     others = compared(compare)
     with lock(folder):
         report = write_report(clean, folder, others, known | {"compared": list(compare)})
-        vouched = manifest(folder)
-        assert vouched is not None
-        for name in REPORTS:
-            path = folder / name
-            vouched["files"][name] = {"size": path.stat().st_size, "hash": hash_file(path)}
-        write_json(folder / MANIFEST, vouched)
+        vouch_again(folder, REPORTS)
     return report
 
 
@@ -62,7 +57,7 @@ def beside(report: Json) -> str:
         values = ", ".join(f"{one['characters_per_token']:.2f}" for one in others)
         parts.append(f"{language_name(name)} {row['characters_per_token']:.2f} ({values})")
     names = tell(", ", "、").join(encoder_name(name) for name in report["fit"] if name != OURS)
-    return tell(f"characters a token ({names} in brackets): ", f"每词元字数（括号内为 {names}）：") + ", ".join(parts)
+    return tell(f"characters a token ({names} in brackets): ", f"字符 / 词元（括号内为 {names}）：") + ", ".join(parts)
 
 
 def _figures(clean: Path, folder: Path, others: Sequence[Measured]) -> tuple[Json, Vocabulary]:

@@ -19,13 +19,13 @@ from pipeline.tokenizer.publish import publish
 from pipeline.tokenizer.report import beside, renew_report, write_report
 from pipeline.tokenizer.sample import Sample, draw, estimate
 from pipeline.tokenizer.vocabulary import Vocabulary, learn
-from utils.console import UserError, progress, say, tell, warn
+from utils.console import UserError, amount, progress, say, tell, warn
 from utils.memory import available
 from utils.stage import Json, build
 from utils.workers import run_apart
 
 LONG = 2_000_000
-"""A sample of more bytes takes more than a moment to learn from."""
+"""A sample of more characters takes more than a moment to learn from."""
 
 
 def inputs_of(config: TokenizerConfig, clean: Path) -> dict[str, Path | Json]:
@@ -56,7 +56,7 @@ def run(config: TokenizerConfig, clean: Path, output: Path) -> bool:
 
 
 def _learn(config: TokenizerConfig, clean: Path, folder: Path) -> Json:
-    sample = _drawn(config, clean)
+    sample = drawn(config, clean)
     with progress(tell("tokenizer: learn", "词表：训练")):
         vocabulary = _learned(sample.lines(), config)
     publish(vocabulary.model, folder)
@@ -77,7 +77,7 @@ def _learn(config: TokenizerConfig, clean: Path, folder: Path) -> Json:
     }
 
 
-def _drawn(config: TokenizerConfig, clean: Path) -> Sample:
+def drawn(config: TokenizerConfig, clean: Path) -> Sample:
     """The sample, after a word on what it will cost."""
     ahead = estimate(clean, config)
     _tell_estimate(config, ahead.text, ahead.sample, ahead.memory)
@@ -92,12 +92,12 @@ def _drawn(config: TokenizerConfig, clean: Path) -> Sample:
 
 
 def _tell_estimate(config: TokenizerConfig, text: int, sample: int, memory: int) -> None:
-    read, there, needed = (f"{size / 1e6:,.{0 if size > 1e7 else 1}f} MB" for size in (sample, text, memory))
+    read, there, needed = amount(sample), amount(text), amount(memory)
     english = f"learns from {read} of {there} of text, about {needed} of memory"
     say(tell(f"tokenizer: {english}", f"词表：从 {there} 文本中取 {read} 学习，约需内存 {needed}"))
     if (room := available()) is not None and memory > room:
         mend = f"tokenizer.sample_megabytes={max(1, int(config.sample_megabytes * room / memory * 0.8))}"
-        free = f"{room / 1e6:,.0f} MB"
+        free = amount(room)
         english = f"tokenizer: only {free} are free; if it is killed, give {mend}"
         warn(tell(english, f"词表：可用内存只有 {free}；若被系统终止，请设 {mend}"))
 

@@ -124,7 +124,7 @@ typed = st.sampled_from([*MARKS, "<|vision|>", "庙里", "the ", "\n", "  ", "<0
 said = st.lists(typed | st.text(), max_size=5)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(said.map("".join).filter(lambda text: "\u2581" not in text))
 def test_the_published_folder_gives_the_same_ids_and_text_comes_back(tokenizer: Any, taken: Path, text: str) -> None:
     try:

@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 
 from pipeline.clean.config import CleanConfig, Input
 from pipeline.clean.stage import run as clean
+from pipeline.tokenizer import stage
 from pipeline.tokenizer.config import TokenizerConfig
 from pipeline.tokenizer.sample import Reservoir, draw, estimate, memory_per_byte
-from pipeline.tokenizer.stage import run
-from utils.stage import read_json
 
 MB = 1_000_000
 CHINESE, ENGLISH = "一二三四五六七八九十" * 20, "the quick brown fox jumps " * 20
@@ -99,7 +98,7 @@ def test_a_text_longer_than_the_sample_is_cut(tmp_path: Path) -> None:
 
 
 def test_what_there_is_and_what_it_takes_is_told_first(
-    mixed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    mixed: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = TokenizerConfig(sample_megabytes=1, vocab_size=400)
     ahead = estimate(mixed, config)
@@ -108,11 +107,10 @@ def test_what_there_is_and_what_it_takes_is_told_first(
     assert real <= ahead.text < 1.1 * real
     assert (ahead.sample, ahead.memory) == (MB, MB * memory_per_byte(400))
     monkeypatch.setattr("pipeline.tokenizer.stage.available", lambda: 10 * MB)
-    run(config, mixed, tmp_path / "tokenizer")
+    assert stage.drawn(config, mixed).texts
     spoken = capsys.readouterr()
     assert spoken.out.startswith("tokenizer: learns from 1.0 MB of 5")
-    assert "only 10 MB are free; if it is killed, give tokenizer.sample_megabytes=1" in spoken.err
-    assert read_json(tmp_path / "tokenizer" / "report.json")["sampled_by_language"].keys() == {"zh", "en"}
+    assert "only 10.0 MB are free; if it is killed, give tokenizer.sample_megabytes=1" in spoken.err
 
 
 def test_shares_are_checked() -> None:
@@ -124,6 +122,6 @@ def test_shares_are_checked() -> None:
         TokenizerConfig(languages={"zh": 0})
 
 
-def test_a_language_that_is_not_there_is_told(mixed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run(TokenizerConfig(vocab_size=400, sample_megabytes=1, languages={"zh": 1, "other": 1}), mixed, tmp_path / "t")
+def test_a_language_that_is_not_there_is_told(mixed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stage.drawn(TokenizerConfig(sample_megabytes=1, languages={"zh": 1, "other": 1}), mixed)
     assert "no text in other" in capsys.readouterr().err

@@ -151,9 +151,10 @@ def test_folders_are_told_apart_by_the_end_of_their_paths(folder: Path, tmp_path
     assert [encoder.name for encoder in compared(paths)] == ["gpt2", "a/model", "b/model"]
 
 
-def test_a_fork_afterwards_is_silent() -> None:
+def test_a_fork_afterwards_is_silent(folder: Path) -> None:
     code = (
-        "import os; from pipeline.tokenizer.measured import gpt2; gpt2().encode(['a b c'] * 100)\n"
+        "import os; from pathlib import Path; from utils.encoders import FastEncoder\n"
+        f"FastEncoder(Path({str(folder / 'tokenizer.json')!r})).encode_all(['a b c'] * 100)\n"
         "assert 'TOKENIZERS_PARALLELISM' not in os.environ\n"
         "if os.fork() == 0: os._exit(0)\n"
         "os.wait()"
