@@ -30,7 +30,6 @@ from bench.real_text import DATA
 from pipeline.train.config import Verb
 from pipeline.train.feed import BinnedDialogues, ShardFeed
 from pipeline.train.order import assigned, permuted
-from utils.memory import keep_freed
 from utils.scoring import UNTRAINED
 from utils.shards import Source
 
@@ -155,7 +154,6 @@ def main() -> None:
     parser.add_argument("--megabytes", type=int, default=512, help="of shards for each verb")
     parser.add_argument("--folder", type=Path, help="where to work; a temporary folder if not given")
     given = parser.parse_args()
-    keep_freed()  # as training does
     with tempfile.TemporaryDirectory(dir=given.folder) as name:
         folder = Path(name)
         size, shards = given.megabytes << 20, -(-given.megabytes // SHARD)

@@ -22,6 +22,7 @@ from pipeline.train.config import Verb
 from pipeline.train.order import assigned, permuted, weights
 from utils.chat import END_OF_TEXT, PAD, TURN
 from utils.console import UserError
+from utils.memory import keep_freed
 from utils.scoring import UNTRAINED
 from utils.shards import Source, marks, ranges, sources
 from utils.stage import Json
@@ -186,6 +187,7 @@ class ShardFeed:
         cache: Path,
         reading: Reading | None = None,
     ):
+        keep_freed()  # a batch is some megabytes, made anew every step: clearing pages would take as long as reading
         self._reading = reading
         self.by_source = held_out(pack, verb, seq_len, cache, split="train")
         sizes = {name: len(sequences) for name, sequences in self.by_source.items()}
