@@ -110,17 +110,11 @@ def mapped(path: Path, dtype: np.dtype) -> np.ndarray:
     return np.frombuffer(content, dtype, content.size // dtype.itemsize)
 
 
-@lru_cache(maxsize=MAPPED_SHARDS)
-def _mapped_ids(path: Path, modified_ns: int, dtype: np.dtype) -> np.ndarray:
-    return mapped(path, dtype)
-
-
 @dataclass(frozen=True)
 class Entry:
     """What the manifest says of one shard."""
 
     path: Path
-    modified_ns: int
     documents: int
     tokens: int
     hash: str
@@ -154,6 +148,7 @@ class Source:
         self.tokens = sum(entry.tokens for entry in entries)
         self.documents = sum(entry.documents for entry in entries)
         self.identity = xxhash.xxh3_64_hexdigest("\n".join(entry.hash for entry in entries).encode())
+        self._ids = lru_cache(MAPPED_SHARDS)(self._map_shard)
 
     def batches(self) -> Iterator[Batch]:
         """All record batches, in order; one shard is open at a time."""
@@ -191,6 +186,9 @@ class Source:
         first_B1 = np.cumsum([0, *sizes], dtype=np.int64)
         return Directory(first_B1, np.array(shards, np.int64), np.array(places, np.int64), dtype)
 
+    def _map_shard(self, number: int) -> np.ndarray:
+        return mapped(self.entries[number].path, self.directory.dtype)
+
     def check(self) -> None:
         """Look into every shard now, so that what is wrong with one is named before anything begins."""
         _ = self.directory
@@ -212,9 +210,8 @@ class Source:
         edges = np.concatenate([[0], np.cumsum(lengths_M)])[np.append(firsts, len(shard_M))].tolist()
         tokens_T = np.empty(len(places_T), at.dtype)
         for number, start, end in zip(shard_M[firsts].tolist(), edges, edges[1:], strict=False):
-            entry = self.entries[number]
-            ids = _mapped_ids(entry.path, entry.modified_ns, at.dtype)
-            ids.take(places_T[start:end], out=tokens_T[start:end], mode="clip")  # any other mode would copy once more
+            # any other mode would copy once more
+            self._ids(number).take(places_T[start:end], out=tokens_T[start:end], mode="clip")
         return tokens_T
 
 
@@ -264,4 +261,4 @@ def _entry(path: Path, counts: Json, file: Json) -> Entry:
         raise UserError(
             f"{path}: {size} bytes, not {file['size']} as made; delete the pack folder and run the pack stage again"
         )
-    return Entry(path, path.stat().st_mtime_ns, counts["documents"], counts["tokens"], file["hash"])
+    return Entry(path, counts["documents"], counts["tokens"], file["hash"])

@@ -29,19 +29,19 @@ def permuted(indices_N: np.ndarray, size: int, key: str) -> np.ndarray:
     which comes back below `size` after less than two steps on average.
     """
     bits = max(2, (size - 1).bit_length())
-    found_N = _feistel(indices_N.astype(np.uint64), bits, key)
-    while (beyond_N := found_N >= size).any():
-        found_N[beyond_N] = _feistel(found_N[beyond_N], bits, key)
+    numbers = [np.uint64(xxhash.xxh3_64_intdigest(f"{key}/{turn}".encode())) for turn in range(ROUNDS)]
+    found_N = _feistel(indices_N.astype(np.uint64), bits, numbers)
+    while len(beyond_B := np.flatnonzero(found_N >= size)):
+        found_N[beyond_B] = _feistel(found_N[beyond_B], bits, numbers)
     return found_N.astype(np.int64)
 
 
-def _feistel(values_N: np.ndarray, bits: int, key: str) -> np.ndarray:
+def _feistel(values_N: np.ndarray, bits: int, numbers: Sequence[np.uint64]) -> np.ndarray:
     low_bits = np.uint64(bits // 2)
     low_mask = np.uint64((1 << (bits // 2)) - 1)
     high_mask = np.uint64((1 << (bits - bits // 2)) - 1)
     low_N, high_N = values_N & low_mask, values_N >> low_bits
-    for turn in range(ROUNDS):
-        number = np.uint64(xxhash.xxh3_64_intdigest(f"{key}/{turn}".encode()))
+    for turn, number in enumerate(numbers):
         if turn % 2:
             high_N = high_N ^ (scrambled(low_N ^ number) & high_mask)
         else:
