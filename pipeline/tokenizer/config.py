@@ -45,8 +45,8 @@ class TokenizerConfig:
             raise ValueError(f"vocab_size = {self.vocab_size}; 256 bytes and the marks alone need 300")
         if self.sample_megabytes <= 0:
             raise ValueError(f"sample_megabytes = {self.sample_megabytes}; it must be above 0")
-        if not 0.9 <= self.coverage <= 1:
-            raise ValueError(f"coverage = {self.coverage}; it is a share of characters, between 0.9 and 1")
+        if not 0.98 <= self.coverage <= 1:
+            raise ValueError(f"coverage = {self.coverage}; SentencePiece takes shares between 0.98 and 1")
         for name, share in self.languages.items():
             if name not in LANGUAGES:
                 raise ValueError(f"languages: no language {name!r}{nearest(name, LANGUAGES)}")

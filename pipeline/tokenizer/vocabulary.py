@@ -9,6 +9,7 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sentencepiece
 
@@ -49,29 +50,34 @@ def train(sentences: Sequence[str], config: TokenizerConfig, size: int) -> bytes
     """One training with exactly this many pieces; RuntimeError says what SentencePiece thinks of it."""
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.Train(
-        sentence_iterator=iter(sentences),
-        model_writer=model,
-        model_type="bpe",
-        vocab_size=size,
-        character_coverage=config.coverage,
-        split_by_unicode_script=config.split_by_script,
-        byte_fallback=True,
-        split_digits=True,
-        normalization_rule_name="identity",
-        add_dummy_prefix=False,
-        remove_extra_whitespaces=False,
-        allow_whitespace_only_pieces=True,
-        control_symbols=list(MARKS),
-        user_defined_symbols=["\n"],
-        unk_id=0,
-        bos_id=-1,
-        eos_id=-1,
-        pad_id=-1,
-        max_sentence_length=LINE * 4 + 1,
-        num_threads=THREADS,
-        minloglevel=3,
+        sentence_iterator=iter(sentences), model_writer=model, **options(config, size)
     )
     return model.getvalue()
+
+
+def options(config: TokenizerConfig, size: int) -> dict[str, Any]:
+    """What SentencePiece is asked for."""
+    return {
+        "model_type": "bpe",
+        "vocab_size": size,
+        "character_coverage": config.coverage,
+        "split_by_unicode_script": config.split_by_script,
+        "byte_fallback": True,
+        "split_digits": True,
+        "normalization_rule_name": "identity",
+        "add_dummy_prefix": False,
+        "remove_extra_whitespaces": False,
+        "allow_whitespace_only_pieces": True,
+        "control_symbols": list(MARKS),
+        "user_defined_symbols": ["\n"],
+        "unk_id": 0,
+        "bos_id": -1,
+        "eos_id": -1,
+        "pad_id": -1,
+        "max_sentence_length": LINE * 4 + 1,
+        "num_threads": THREADS,
+        "minloglevel": 3,
+    }
 
 
 def load(model: bytes) -> sentencepiece.SentencePieceProcessor:

@@ -134,6 +134,17 @@ def test_too_few_pieces_for_the_characters(cleaned: Path, tmp_path: Path) -> Non
     assert not (tmp_path / "tokenizer").exists()
 
 
+def test_a_coverage_that_nobody_can_learn() -> None:
+    for wrong in (0.95, 1.01):
+        with pytest.raises(ValueError, match=f"coverage = {wrong}; .* between 0.98 and 1"):
+            TokenizerConfig(coverage=wrong)
+
+
+@pytest.mark.parametrize("coverage", [0.98, 1])
+def test_the_ends_of_what_coverage_may_be(cleaned: Path, tmp_path: Path, coverage: float) -> None:
+    assert run(TokenizerConfig(coverage=coverage), cleaned, tmp_path / "tokenizer")
+
+
 def test_twenty_dialogues(tmp_path: Path) -> None:
     table = tmp_path / "my.csv"
     table.write_text("问题,回答\n" + "".join(f"第{n}个问题,这是第{n}个回答。\n" for n in range(20)), encoding="gb18030")
