@@ -1,0 +1,50 @@
+"""Real text to learn vocabularies from: raw files come out, and what the clean stage makes of them.
+
+The `modern` lines of a chapter of the Chinese classics, end to end, are a document; chapters are taken by the hash of
+their names, so that a part of them is the same part everywhere. Some English web text and encyclopedia stand beside
+them. What is held out is the clean stage's choice, by hash as well: whole chapters, whole pages.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import polars as pl
+import xxhash
+
+from pipeline.clean.config import CleanConfig, Input
+from pipeline.clean.stage import run
+
+MODERN, ENGLISH = "modern", "english"
+
+
+def make(folder: Path, data: Path, share: float, valid: float) -> Path:
+    """The clean records of `share` of the chapters and of all the English, `valid` of them held out."""
+    inputs = []
+    for name, texts in ((MODERN, chapters(data, share)), (ENGLISH, english(data))):
+        path = folder / "raw" / f"{name}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(
+            "".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts), encoding="utf-8"
+        )
+        inputs.append(Input(path=str(path), reader="text", source=name))
+    run(CleanConfig(inputs=inputs, valid=valid, workers=1), folder / "clean")
+    return folder / "clean"
+
+
+def chapters(data: Path, share: float) -> Iterable[str]:
+    """Each chapter's lines, end to end."""
+    table = pl.read_parquet(data / "classics_bitext.parquet", columns=["book", "chapter", "line", "modern"])
+    by_chapter = table.sort("line").group_by("book", "chapter", maintain_order=True).agg("modern")
+    for _, chapter, lines in by_chapter.cast({"chapter": pl.String}).sort("chapter").iter_rows():
+        if xxhash.xxh3_64_intdigest(chapter.encode()) < share * 2**64:
+            yield "".join(lines)
+
+
+def english(data: Path) -> Iterable[str]:
+    """Web pages, and articles of an encyclopedia, one a line."""
+    for line in (data / "c4_demo.jsonl").read_text(encoding="utf-8").splitlines():
+        yield json.loads(line)["text"]
+    yield from filter(None, (data / "wiki_demo.txt").read_text(encoding="utf-8").split("\n"))
