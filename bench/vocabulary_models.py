@@ -2,7 +2,8 @@
 
 Each setting is taken through the product's own stages: tokenizer, pack, pretrain. All models have the same shape but
 for their vocabulary, and all are trained for the same number of floating-point operations, the head's among them: a
-larger vocabulary reads less text per second, and says more with each token. A finished run is not done again.
+larger vocabulary reads less text per second, and says more with each token. Each stage knows what it has
+done, so a finished run is not done again, and an interrupted one goes on.
 """
 
 from __future__ import annotations
@@ -19,9 +20,8 @@ from pipeline.tokenizer.stage import run as tokenizer
 from pipeline.train.config import ModelConfig, PretrainConfig
 from pipeline.train.stage import Task
 from pipeline.train.stage import run as train
-from utils.stage import Json, read_json, write_json
+from utils.stage import Json, read_json
 
-ROW = "row.json"
 BATCH, SEQ_LEN = 2, 512
 
 
@@ -81,8 +81,6 @@ def row(setting: Setting, plan: Plan, clean: Path, folder: Path) -> Json:
     """One model, from its vocabulary to its held-out bits per byte."""
     made = folder / "settings" / setting.name
     output = folder / plan.name / f"{setting.name}-seed{setting.seed}"
-    if (output / ROW).is_file():
-        return read_json(output / ROW)
     tokenizer(setting.tokenizer, clean, made / "tokenizer")
     pack(PackConfig(workers=1), clean, made / "tokenizer", made / "pack")
     size = read_json(made / "tokenizer" / "report.json")["vocab_size"]
@@ -90,7 +88,7 @@ def row(setting: Setting, plan: Plan, clean: Path, folder: Path) -> Json:
     train(Task("pretrain", config, plan.model, made / "tokenizer", made / "pack", None, output))
     packed = read_json(made / "pack" / "report.json")["pretrain"]
     read = (config.max_steps or 0) * BATCH * SEQ_LEN
-    found = {
+    return {
         "vocab_size": size,
         "coverage": setting.coverage,
         "split_by_script": setting.split_by_script,
@@ -104,8 +102,6 @@ def row(setting: Setting, plan: Plan, clean: Path, folder: Path) -> Json:
         },
         **{f"{name}_bpb": round(bits, 4) for name, bits in last_look(output).items()},
     }
-    write_json(output / ROW, found)
-    return found
 
 
 def last_look(output: Path) -> dict[str, float]:

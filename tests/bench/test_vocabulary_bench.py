@@ -105,7 +105,10 @@ def test_quick_measures_all_and_does_nothing_twice(
     assert [row["vocab_size"] for row in found[name]] == [700, 800]
     assert all(1 < row["modern_bpb"] < 9 for row in found[name])
     assert capsys.readouterr().out.count("| split_by_script |") == 2
-    monkeypatch.setattr(vocabulary_models, "train", None)
+    models = [path for path in tmp_path.rglob("model.safetensors") if path.parent.name == "model"]
+    before = {path: path.stat().st_mtime_ns for path in models}
+    assert len(before) == 2
     monkeypatch.setattr(sys, "argv", [*words, "--part", "models"])
     vocabulary.main()
+    assert before == {path: path.stat().st_mtime_ns for path in models}
     assert json.loads((tmp_path / "quick" / "vocabulary.json").read_text(encoding="utf-8")) == found
