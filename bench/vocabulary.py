@@ -71,7 +71,7 @@ def measure(given: argparse.Namespace) -> None:
     if "grid" in given.part:
         coverages = vocabulary_grid.COVERAGES if not given.quick else (0.98,)
         keep(folder, "grid", table(vocabulary_grid.grid(clean, sizes, coverages)))
-        keep(folder, "line_ends", table(vocabulary_grid.line_ends(clean, TokenizerConfig(sizes[1]))))
+        keep(folder, "line_ends", table(vocabulary_grid.line_ends(clean, TokenizerConfig(vocab_size=sizes[1]))))
     if "models" in given.part:
         settings = SETTINGS[: given.first] if not given.quick else QUICK
         plan = Plan(given.flops if not given.quick else 2e9, given.layers, given.lr)

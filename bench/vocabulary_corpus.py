@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-import polars as pl
+import pyarrow.parquet as pq
 import xxhash
 
 from pipeline.clean.config import CleanConfig, Input
@@ -36,9 +36,11 @@ def make(folder: Path, data: Path, share: float, valid: float) -> Path:
 
 def chapters(data: Path, share: float) -> Iterable[str]:
     """Each chapter's lines, end to end."""
-    table = pl.read_parquet(data / "classics_bitext.parquet", columns=["book", "chapter", "line", "modern"])
-    by_chapter = table.sort("line").group_by("book", "chapter", maintain_order=True).agg("modern")
-    for _, chapter, lines in by_chapter.cast({"chapter": pl.String}).sort("chapter").iter_rows():
+    table = pq.read_table(data / "classics_bitext.parquet", columns=["book", "chapter", "line", "modern"])
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in table.sort_by("line").to_pylist():
+        found.setdefault((str(row["chapter"]), row["book"]), []).append(row["modern"] or "")
+    for (chapter, _), lines in sorted(found.items()):
         if xxhash.xxh3_64_intdigest(chapter.encode()) < share * 2**64:
             yield "".join(lines)
 

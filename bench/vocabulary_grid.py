@@ -17,7 +17,7 @@ import sentencepiece
 
 from bench.vocabulary_corpus import MODERN
 from pipeline.tokenizer.config import TokenizerConfig
-from pipeline.tokenizer.sample import LINE, drawn, lines_of, texts_of
+from pipeline.tokenizer.sample import LINE, draw, lines_of
 from pipeline.tokenizer.vocabulary import is_special, learn, load, options
 from utils.console import UserError
 from utils.records import read_records, record_shards
@@ -35,7 +35,7 @@ def held_out(clean: Path) -> dict[str, list[str]]:
 
 def sample(clean: Path) -> list[str]:
     """The train split as the tokenizer stage learns from it."""
-    return [line for record in drawn(clean, 1, 0) for text in texts_of(record) for line in lines_of(text)]
+    return draw(clean, TokenizerConfig(sample_megabytes=10_000)).lines()
 
 
 def grid(clean: Path, sizes: Sequence[int] = SIZES, coverages: Sequence[float] = COVERAGES) -> Iterable[Json]:
@@ -44,7 +44,7 @@ def grid(clean: Path, sizes: Sequence[int] = SIZES, coverages: Sequence[float] =
     for size, coverage, split in product(sizes, coverages, (False, True)):
         row = {"vocab_size": size, "coverage": coverage, "split_by_script": split}
         try:
-            vocabulary = learn(sentences, TokenizerConfig(size, coverage, split))
+            vocabulary = learn(sentences, TokenizerConfig(vocab_size=size, coverage=coverage, split_by_script=split))
         except UserError:  # not even the characters have room
             continue
         yield row | pieces(load(vocabulary.model)) | fit(load(vocabulary.model), texts)
@@ -77,7 +77,8 @@ def line_ends(clean: Path, config: TokenizerConfig) -> Iterable[Json]:
     `alone`: it joins no other character, as published. `stop`: alone, or in one piece with the 。 before it.
     `free`: it may stand anywhere in a piece.
     """
-    train = [text for record in drawn(clean, 1, 0) if record["source"] == MODERN for text in texts_of(record)]
+    shards = record_shards(clean, "train")[MODERN]
+    train = [record["text"] for shard in shards for record in read_records(shard, ["text"])]
     for sentences in (1, 4, 16):
         texts = {MODERN: [broken(text, sentences) for text in held_out(clean)[MODERN]]}
         lines = sum(text.count("\n") + 1 for text in texts[MODERN])

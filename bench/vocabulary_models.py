@@ -41,7 +41,7 @@ class Setting:
 
     @property
     def tokenizer(self) -> TokenizerConfig:
-        return TokenizerConfig(self.vocab_size, self.coverage, self.split_by_script)
+        return TokenizerConfig(vocab_size=self.vocab_size, coverage=self.coverage, split_by_script=self.split_by_script)
 
 
 @dataclass(frozen=True)
