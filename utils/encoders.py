@@ -152,7 +152,9 @@ class FastEncoder:
         self.tokenizer.encode_special_tokens = True
         self.tokenizer.no_truncation()
         self.tokenizer.no_padding()
-        self.vocab_size = 1 + max(self.tokenizer.get_vocab(with_added_tokens=True).values())
+        self.vocab_size = 1 + max(self.tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
+        if not self.vocab_size:
+            raise damaged(path)
 
     def encode_all(self, texts: Sequence[str]) -> list[np.ndarray]:
         with _one_thread():

@@ -8,6 +8,8 @@ from typing import ClassVar
 from utils.language import LANGUAGES
 from utils.recipe import nearest
 
+LARGEST = 1_000_000
+
 
 @dataclass(frozen=True)
 class TokenizerConfig:
@@ -43,6 +45,8 @@ class TokenizerConfig:
     def __post_init__(self) -> None:
         if self.vocab_size < 300:
             raise ValueError(f"vocab_size = {self.vocab_size}; 256 bytes and the marks alone need 300")
+        if self.vocab_size > LARGEST:
+            raise ValueError(f"vocab_size = {self.vocab_size}; no text fills more than {LARGEST:,} pieces")
         if self.sample_megabytes <= 0:
             raise ValueError(f"sample_megabytes = {self.sample_megabytes}; it must be above 0")
         if not 0.98 <= self.coverage <= 1:

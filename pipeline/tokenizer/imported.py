@@ -6,7 +6,7 @@ by its SentencePiece model. Ids of pieces stay what they were, so weights that w
 
 from __future__ import annotations
 
-import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice, zip_longest
 from pathlib import Path
@@ -16,7 +16,7 @@ from pipeline.tokenizer.sample import texts_of
 from utils.chat import MARKS, Segment, conversation
 from utils.codec import Codec
 from utils.console import UserError, say, tell, warn
-from utils.encoders import FAST, SPM, FastEncoder, damaged, why_not_understood
+from utils.encoders import FAST, SPM, FastEncoder, why_not_understood
 from utils.records import Record, read_records, record_shards
 from utils.stage import Json
 
@@ -24,6 +24,9 @@ FIELD = "tokenizer.path"
 
 TRIED = 2000
 """Records that a tokenizer which was taken has to bring back as they were."""
+
+LEAST_KEPT = 0.5
+"""Share of the characters: less is no loss of spaces or of widths, but a tokenizer that does not work."""
 
 
 def file_of(folder: Path) -> Path:
@@ -44,7 +47,7 @@ def _is_ours(folder: Path) -> bool:
         Codec(folder)
     except UserError:
         if not (folder / FAST).is_file():
-            raise
+            raise UserError(f"{FIELD} = {folder}: its {SPM} is damaged, or not one of ours; copy it again") from None
         return False
     return True
 
@@ -61,6 +64,8 @@ def take(path: Path, clean: Path, folder: Path) -> Json:
     lost = changed(codec, texts)
     chats = [conversation(r["messages"], r["tools"]) for r in records if r["kind"] == "chat"]
     apart = told_apart(codec, chats)
+    if (share := kept(codec, texts)) < LEAST_KEPT:
+        raise UserError(f"{path}: brings back {share:.0%} of the characters of your texts; give another")
     _tell_losses(len(texts), lost, len(chats), apart)
     return {
         "taken": str(path),
@@ -103,18 +108,36 @@ def publish_taken(path: Path, folder: Path) -> None:
     if path.name == SPM:
         publish(path.read_bytes(), folder)
         return
-    FastEncoder(path)  # a damaged one is told here
-    try:
-        tokenizer = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        raise damaged(path) from None
-    if why := why_not_understood(tokenizer):
+    encoder = _opened(path)
+    if why := why_not_understood(encoder.spec):
         raise UserError(f"{path}: {why}; give a folder with a BPE or Unigram tokenizer")
-    publish_fast(with_marks(tokenizer), folder)
+    publish_fast(with_marks(encoder.spec), folder)
+    if spoken := marks_in_text(Codec(folder)):
+        raise UserError(f"{path}: makes {' '.join(spoken)} of what a text says; give a tokenizer without these pieces")
+
+
+def _opened(path: Path) -> FastEncoder:
+    try:
+        encoder = FastEncoder(path)
+    except UserError:
+        raise UserError(f"{FIELD} = {path.parent}: its {FAST} cannot be read; copy it again") from None
+    given = len(encoder.tokenizer.get_vocab(with_added_tokens=True))
+    if encoder.vocab_size > 2 * given + 1000:
+        raise UserError(
+            f"{path}: has {given:,} pieces and ids up to {encoder.vocab_size - 1:,}; give another tokenizer"
+        )
+    return encoder
+
+
+def marks_in_text(codec: Codec) -> list[str]:
+    """The marks that a person could type: those that are pieces of the vocabulary, too."""
+    places = ("{}", "a{}", " {}", "{}a", "字{}字")
+    typed = {mark: codec.encode_all([place.format(mark) for place in places]) for mark in codec.marks}
+    return [mark for mark, found in typed.items() if any(codec.marks[mark] in ids for ids in found)]
 
 
 def with_marks(tokenizer: Json) -> Json:
-    """The same tokenizer with all marks as special tokens, and with nothing that adds, cuts or pads by itself."""
+    """The same with all marks as special tokens, and with nothing that adds, cuts, pads or draws lots by itself."""
     kept = [token for token in tokenizer["added_tokens"] if token["content"] not in MARKS]
     known = _vocabulary(tokenizer) | {token["content"]: token["id"] for token in tokenizer["added_tokens"]}
     free = 1 + max(known.values())
@@ -126,7 +149,8 @@ def with_marks(tokenizer: Json) -> Json:
     marks = [{"id": known[mark], "content": mark, **plain} for mark in MARKS]
     added = sorted([*kept, *marks], key=lambda token: int(token["id"]))
     nothing = {"truncation": None, "padding": None, "post_processor": None}
-    return tokenizer | nothing | {"added_tokens": added}
+    model = tokenizer["model"] | ({"dropout": None} if "dropout" in tokenizer["model"] else {})
+    return tokenizer | nothing | {"added_tokens": added, "model": model}
 
 
 def _vocabulary(tokenizer: Json) -> dict[str, int]:
@@ -140,13 +164,19 @@ def marks_added(path: Path, codec: Codec) -> list[str]:
     """The marks that the tokenizer of this file did not know."""
     if path.name == SPM:
         return []
-    encoder = FastEncoder(path)
+    encoder = _opened(path)
     return [mark for mark in codec.marks if encoder.id_of(mark) is None]
 
 
 def changed(codec: Codec, texts: Iterable[str]) -> list[str]:
     """The texts that do not come back as they were."""
     return [text for text in texts if codec.decode(codec.encode(text).tolist()) != text]
+
+
+def kept(codec: Codec, texts: Sequence[str]) -> float:
+    """The share of the characters that come back, wherever they then stand."""
+    pairs = ((Counter(text), Counter(codec.decode(codec.encode(text).tolist()))) for text in texts)
+    return sum((before & after).total() for before, after in pairs) / max(sum(map(len, texts)), 1)
 
 
 def told_apart(codec: Codec, conversations: Iterable[Sequence[Segment]]) -> int:

@@ -8,6 +8,7 @@ Alone: `python -m pipeline.tokenizer configs/demo.yaml`.
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from pipeline.tokenizer.measured import compared
 from pipeline.tokenizer.page import origin
 from pipeline.tokenizer.publish import publish
 from pipeline.tokenizer.report import beside, renew_report, write_report
-from pipeline.tokenizer.sample import Sample, draw, estimate
+from pipeline.tokenizer.sample import Sample, draw, estimate, lines_of
 from pipeline.tokenizer.vocabulary import Vocabulary, learn
 from utils.console import UserError, amount, progress, say, tell, warn
 from utils.memory import available
@@ -30,7 +31,7 @@ LONG = 2_000_000
 
 def inputs_of(config: TokenizerConfig, clean: Path) -> dict[str, Path | Json]:
     """What the stage reads."""
-    taken = {"path": file_of(Path(config.path).expanduser())} if config.path else {}
+    taken = {"path": file_of(Path(os.path.expanduser(config.path)))} if config.path else {}
     return {"clean": clean, **taken}
 
 
@@ -83,8 +84,9 @@ def drawn(config: TokenizerConfig, clean: Path) -> Sample:
     _tell_estimate(config, ahead.text, ahead.sample, ahead.memory)
     with progress(tell("tokenizer: read", "词表：读取"), ahead.records, tell("records", "条")) as meter:
         sample = draw(clean, config, meter.advance)
-    if not any(text.strip() for text in sample.texts):
-        raise UserError(f"{clean}: no text in the train split to learn a vocabulary from; give clean.inputs more")
+    if not any(line.strip() for text in sample.texts for line in lines_of(text)):
+        mend = "give clean.inputs more" + (", or correct tokenizer.languages" if config.languages else "")
+        raise UserError(f"{clean}: no text in the train split to learn a vocabulary from; {mend}")
     if short := [name for name, share in config.languages.items() if share and name not in sample.bytes_by_language]:
         named = ", ".join(short)
         warn(tell(f"tokenizer.languages: no text in {named}", f"tokenizer.languages：语料中没有 {named} 文本"))

@@ -100,7 +100,7 @@ def _beginning(shards: list[Path], bound: int, texts: Callable[[Record], Iterato
 def written(record: Record) -> Iterator[str]:
     """What people wrote in a record: no names of roles, no calls of tools."""
     if record["kind"] == "text":
-        yield record["text"]
+        yield record["text"] or ""
         return
     for message in record["messages"]:
         yield from (text for text in (message["reasoning"], message["content"]) if text)

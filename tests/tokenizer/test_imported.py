@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,16 +71,14 @@ def word_piece() -> Tokenizer:
     return tokenizer
 
 
-def unigram() -> Tokenizer:
+def unigram(special: Sequence[str] = ("<unk>", "</s>")) -> Tokenizer:
     """As T5's: no bytes to fall back on, and a normalizer that loses what it does not know."""
     tokenizer = Tokenizer(models.Unigram())
     tokenizer.normalizer = normalizers.NFKC()
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.decoder = decoders.Metaspace()
-    special = ["<unk>", "</s>"]
-    tokenizer.train_from_iterator(
-        LINES, trainers.UnigramTrainer(vocab_size=200, special_tokens=special, unk_token="<unk>", show_progress=False)
-    )
+    trainer = trainers.UnigramTrainer(vocab_size=200, special_tokens=list(special), unk_token="<unk>")
+    tokenizer.train_from_iterator(LINES, trainer)
     return tokenizer
 
 
@@ -209,13 +207,32 @@ def test_what_cannot_be_taken_is_named(cleaned: Path, tmp_path: Path) -> None:
     empty.mkdir()
     refused(empty, "tokenizer.path", "holds no tokenizer.json", "save_pretrained")
     (empty / "tokenizer.json").write_text("{")
-    refused(empty, "tokenizer.json", "damaged")
+    refused(empty, "tokenizer.path", "tokenizer.json", "copy it again")
+    (empty / "tokenizer.json").write_text("\ufeff{}")
+    refused(empty, "tokenizer.path", "copy it again")
     word_piece().save(str(empty / "tokenizer.json"))
     refused(empty, "WordPiece", "BPE or Unigram")
     (empty / "spm.model").write_bytes(b"another's")
     refused(empty, "WordPiece")
     (empty / "tokenizer.json").unlink()
-    refused(empty, "spm.model", "damaged")
+    refused(empty, "tokenizer.path", "spm.model", "copy it again")
+    (empty / "spm.model").unlink()
+    Tokenizer(models.BPE()).save(str(empty / "tokenizer.json"))
+    refused(empty, "tokenizer.path", "copy it again")
+    Tokenizer(models.Unigram([("<unk>", 0.0)], 0, False)).save(str(empty / "tokenizer.json"))
+    refused(empty, "brings back 0% of the characters of your texts")
+    unigram(["<unk>", "</s>", *MARKS]).save(str(empty / "tokenizer.json"))
+    refused(empty, "makes <|endoftext|>", "of what a text says")
+    refused(Path("~nosuchuser/tokenizer"), "no such folder")
+
+
+def test_nothing_is_left_to_chance(cleaned: Path, tmp_path: Path) -> None:
+    spec = json.loads(byte_level().to_str())
+    spec["model"]["dropout"] = 0.5
+    (tmp_path / "tokenizer.json").write_text(json.dumps(spec), encoding="utf-8")
+    run(TokenizerConfig(path=str(tmp_path)), cleaned, tmp_path / "out")
+    codec = Codec(tmp_path / "out")
+    assert len({tuple(codec.encode("the cat sat on the mat").tolist()) for _ in range(20)}) == 1
 
 
 def test_a_folder_without_the_marks_is_no_tokenizer_of_ours(tmp_path: Path) -> None:
