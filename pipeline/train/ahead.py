@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from types import TracebackType
 
 from pipeline.train.feed import Feed, Rows
@@ -45,14 +45,20 @@ class Ahead:
         self._may_read.release()
         self._thread.join(LEAVING)
 
-    def next(self) -> Read:
-        """The next batch, waited for if it is not there yet; the one behind it is read from now on."""
+    def next(self, seconds: float | None = None) -> Read | None:
+        """The next batch, waited for if it is not there yet, but for no longer than so: None if it did not come.
+
+        The one behind it is read from now on. After an error there is none."""
         assert self._left, "no batch is left"
-        self._left -= 1
-        read = self._read.get()
-        self._may_read.release()
+        try:
+            read = self._read.get(timeout=seconds)
+        except Empty:
+            return None
         if isinstance(read, BaseException):
+            self._left = 0
             raise read
+        self._left -= 1
+        self._may_read.release()
         return read
 
     def _work(self) -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from pipeline.train.ahead import Ahead
+from pipeline.train.ahead import Ahead, Read
 from pipeline.train.checkpoints import State
 from pipeline.train.config import TrainConfig
 from pipeline.train.engine import Engine, StepResult
@@ -28,6 +28,9 @@ from pipeline.train.schedules import learning_rate
 from utils.console import Stopped, UserError, tell
 from utils.scoring import UNTRAINED
 from utils.stage import Json
+
+LOOK_UP = 0.5
+"""Seconds after which one who waits for a batch looks whether to stop; a host that is silent may take minutes."""
 
 
 @dataclass(frozen=True)
@@ -50,22 +53,24 @@ class Run:
 
 
 def train(run: Run, state: State, stop_signal: Callable[[], int]) -> State:
-    """Step until the horizon; a signal ends the step, saves, and leaves."""
+    """Step until the horizon; a signal ends the step, or the wait for its batch, saves, and leaves."""
     config, engine = run.config, run.engine
     lanes = share(config.batch_size, engine.rank, engine.world)
     number = rounds(config.batch_size, engine.world, run.micro_batch)
+    begun_at = state.step
     with Ahead(run.feed, lanes, batches_left(run, state)) as ahead:
         while state.step < run.total:
             began = time.perf_counter()
-            read = ahead.next()
+            read, count, asked = agreed(run, ahead, stop_signal)
             waited = time.perf_counter() - began
+            if read is None:
+                saved = state.step == begun_at or run.save(state)
+                raise Stopped(stopped(state, run.total, saved), stop_signal() or signal.SIGTERM)
             batches = micro_batches(read.rows, number, run.micro_batch)
-            mine = sum(run.objective.count(rows) for rows in batches)
-            count, asked = engine.sum([mine, float(stop_signal() > 0)])
             torch.manual_seed(config.seed + state.consumed + lanes.start)  # whatever is drawn, resume draws it again
             lr = learning_rate(config, state.step, run.total, state.warm)
             result = step(run, batches, count, lr)
-            state = after(state, run, int(count), read.cursors)
+            state = after(state, run, count, read.cursors)
             check_finite(run, state, result)
             run.log.step(line(run, state, result, lr, time.perf_counter() - began, waited))
             if config.eval_every and state.step % config.eval_every == 0 and state.step < run.total:
@@ -78,6 +83,23 @@ def train(run: Run, state: State, stop_signal: Callable[[], int]) -> State:
     return state
 
 
+def agreed(run: Run, ahead: Ahead, stop_signal: Callable[[], int]) -> tuple[Read | None, int, bool]:
+    """The next batch, the trained tokens in all ranks' rows of it, and whether any rank was asked to stop.
+
+    The ranks look together, again and again: all have their rows, and all take the step; or one was asked to stop
+    while another still waits, and nobody does (None).
+    """
+    read = None
+    while True:
+        read = read or ahead.next(LOOK_UP)
+        mine = run.objective.count(read.rows) if read else 0
+        count, asked, there = run.engine.sum([mine, float(stop_signal() > 0), float(read is not None)])
+        if there == run.engine.world:
+            return read, int(count), asked > 0
+        if asked:
+            return None, 0, True
+
+
 def batches_left(run: Run, state: State) -> range:
     """Where each batch up to the horizon begins."""
     size = run.config.batch_size
@@ -86,6 +108,10 @@ def batches_left(run: Run, state: State) -> range:
 
 def stopped(state: State, total: int, saved: bool) -> str:
     """What a person who stopped a run wants to know."""
+    if state.step == 0:
+        return tell(
+            "stopped before the first step; the same command begins", "尚未开始第一步即停止；再次运行同一命令即可开始"
+        )
     if saved:
         return tell(
             f"saved step {state.step} of {total}; the same command goes on",

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -16,7 +13,6 @@ import pytest
 from pipeline.train import ahead as module
 from pipeline.train.ahead import Ahead
 from pipeline.train.feed import Rows
-from tests.commands import ROOT, environment
 from tests.train.test_feed import text_feed
 from utils.console import UserError
 from utils.stage import Json
@@ -96,7 +92,9 @@ def test_errors_reach_the_loop_after_the_batches_before(error: BaseException) ->
         assert [ahead.next().rows.targets[0, 0] for _ in range(2)] == [0, 1]
         with pytest.raises(type(error)) as raised:
             ahead.next()
-    assert raised.value is error
+        assert raised.value is error
+        with pytest.raises(AssertionError, match="no batch is left"):  # where a wait would have no end
+            ahead.next()
     assert not reading()
 
 
@@ -131,38 +129,19 @@ def test_a_read_that_does_not_end_does_not_keep_the_run(monkeypatch: pytest.Monk
 
 
 def test_the_feed_works_while_the_device_does() -> None:
-    waited = []
-    with Ahead(Counting(lambda batch: time.sleep(0.02)), range(1), range(8)) as ahead:
-        for _ in range(8):
-            began = time.perf_counter()
+    """The second batch is read, to its end, between the first one's being taken and its own being asked for."""
+    done = [threading.Event() for _ in range(8)]
+    with Ahead(Counting(lambda batch: done[batch].set()), range(1), range(8)) as ahead:
+        for following in done[1:]:
             ahead.next()
-            waited.append(time.perf_counter() - began)
-            time.sleep(0.06)
-    assert waited[0] > 0.015, "there was nothing to read during"
-    assert sorted(waited[1:])[3] < 0.01, waited
+            assert following.wait(10), "nothing was read while the device worked"
 
 
-BLOCKED = """
-import threading
-from pipeline.train.ahead import Ahead
-from tests.train.test_ahead import Counting
-
-blocked = Counting(lambda batch: print("reading", flush=True) or threading.Event().wait())
-with Ahead(blocked, range(1), range(9)) as ahead:
-    ahead.next()
-"""
-
-
-def test_ctrl_c_ends_a_run_that_waits_for_data() -> None:
-    child = subprocess.Popen(
-        [sys.executable, "-c", BLOCKED], cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    try:
-        assert child.stdout is not None
-        assert child.stdout.readline() == b"reading\n"
-        child.send_signal(signal.SIGINT)
-        _, said = child.communicate(timeout=20)
-    finally:
-        child.kill()
-    assert child.returncode == -signal.SIGINT
-    assert said.rstrip().endswith(b"KeyboardInterrupt")
+def test_who_waits_may_look_up() -> None:
+    """A batch that is late is none; it comes when it is there, once, with the cursors behind it."""
+    network = threading.Event()
+    with Ahead(Counting(lambda batch: network.wait()), range(1), range(2)) as ahead:
+        assert ahead.next(0.01) is None
+        assert ahead.next(0.01) is None
+        network.set()
+        assert [ahead.next(10).cursors for _ in range(2)] == [{"behind": 0}, {"behind": 1}]

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from pipeline.train.stream import StreamFeed
 from tests.commands import TINY, launcher, losses, train
 from tests.train.flaky_host import DROPS, Host, serving
 from tests.train.test_resume import start, wait_for_step
+from utils.codec import Codec
 
 STEPS = "pretrain.max_steps=12"
 
@@ -40,6 +47,43 @@ def test_a_streamed_run_resumes_exactly(workspace: Path, fields: list[str], tmp_
     (two / "pretrain" / "manifest.json").unlink()
     train("ddp", two, *fields)
     assert losses(two) == pytest.approx(whole, rel=1e-4)
+
+
+@pytest.mark.parametrize("engine", ["single", pytest.param("ddp", marks=pytest.mark.slow)])
+def test_a_signal_ends_the_wait_for_a_silent_host(engine: str, workspace: Path) -> None:
+    """Of two processes one waits for its batch, the other has its own: nobody takes the step, and nothing is lost."""
+    lines = [json.dumps({"text": f"{i}春眠不觉晓"}).encode() + b"\n" for i in range(4000)]
+    silent = threading.Event()
+    with serving(Host({f"part-{n:02}.jsonl": b"".join(lines[n::40]) for n in range(40)})) as host:
+        host.faults = until(silent)
+        source = host.url("part-{00..39}.jsonl")
+        fields = [f"workspace={workspace}", f"pretrain.stream={source}", "pretrain.max_steps=100000"]
+        process = start([*launcher(engine), "train.py", "train", TINY, *fields, "pretrain.save_every=100000"])
+        wait_for_step(workspace, 3, process)
+        silent.set()
+        while "stall" not in {fault for _, fault in host.asked}:
+            assert process.poll() is None, process.communicate()[0]
+            time.sleep(0.01)
+        time.sleep(1)
+        began = time.monotonic()
+        os.killpg(process.pid, signal.SIGINT)  # what a terminal does on Ctrl-C
+        said, _ = process.communicate(timeout=50)
+        assert time.monotonic() - began < 30, "the host would have been silent for a minute"
+        step = int(said.split("saved step ")[1].split()[0])
+        assert process.returncode == 130 or engine == "ddp", said  # that launcher has a code of its own
+        assert step == len(losses(workspace)) >= 3
+        saved = workspace / "pretrain" / "checkpoints" / f"step-{step}" / "state.json"
+        feed = StreamFeed(source, "text", Codec(workspace / "tokenizer"), 64, 6, 0)
+        for taken in range(step):
+            feed.rows(taken * 6, range(6))
+        assert json.loads(saved.read_text())["cursors"] == feed.cursors()
+
+
+def until(event: threading.Event) -> Iterator[str]:
+    """Faults for a host: none, and from then on one silence."""
+    while not event.is_set():
+        yield ""
+    yield "stall"
 
 
 @pytest.mark.slow
