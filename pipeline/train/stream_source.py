@@ -1,8 +1,8 @@
 """Names come in (files, URLs, a hub dataset); documents go out, one after the other, from any block on.
 
 `datasets` streams them. Each block comes once: when a read breaks, the stream is opened again where the block began.
-The hub is held to the revision that a run began with; other files are told apart by what their hosts say of them, and
-a run does not go on with files that changed.
+The hub is held to the revision that a run began with; other files are told apart by what their hosts say of them
+(local ones by name and length), and a run does not go on with files that changed.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class Source:
         import datasets
         from datasets.packaged_modules.parquet.parquet import ParquetConfig
 
-        _leave_patience_to_us()
+        _quieten()
         web_files.register()
         arguments = self._arguments | ({"revision": revision} if revision else {})
         builder = datasets.load_dataset_builder(self._opener, **arguments)
@@ -111,7 +111,7 @@ class Source:
         if self._column not in columns:
             missing = f"pretrain.stream_text: {self.name} has no column {self._column!r}"
             raise UserError(missing + nearest(self._column, columns))
-        if isinstance(builder.config, ParquetConfig):  # the others are not even fetched
+        if isinstance(builder.config, ParquetConfig):  # the others are not decoded, and where they are large not fetched
             builder.config.columns = [self._column]
             dataset = builder.as_streaming_dataset(split="train")
         self._dataset: IterableDataset = dataset.select_columns([self._column])
@@ -180,12 +180,14 @@ def _mend(error: Exception) -> str:
     return "put back what it was, or train anew" if isinstance(error, web_files.Changed) else ""
 
 
-def _leave_patience_to_us() -> None:
-    """`datasets` tries twenty times, five seconds apart, and says so in lines of its own."""
-    import datasets
+def _quieten() -> None:
+    """`datasets` would try twenty times, five seconds apart, in lines of its own; and ask the hub even for local files,
+    to be counted, which takes seconds where the hub cannot be reached."""
+    from datasets import config
 
-    datasets.config.STREAMING_READ_MAX_RETRIES = datasets.config.STREAMING_OPEN_MAX_RETRIES = 1
-    datasets.config.STREAMING_READ_RETRY_INTERVAL = datasets.config.STREAMING_OPEN_RETRY_INTERVAL = 0
+    config.STREAMING_READ_MAX_RETRIES = config.STREAMING_OPEN_MAX_RETRIES = 1
+    config.STREAMING_READ_RETRY_INTERVAL = config.STREAMING_OPEN_RETRY_INTERVAL = 0
+    config.HF_UPDATE_DOWNLOAD_COUNTS = False
     logging.getLogger("datasets.utils.file_utils").setLevel(logging.ERROR)
 
 

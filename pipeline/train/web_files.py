@@ -198,8 +198,8 @@ def _about(answer: HTTPResponse) -> About:
     size = whole[3] if whole else headers.get("Content-Length") if answer.status == 200 else None
     if size is None:
         raise ValueError("the host does not say how long it is, so an answer that broke off could not be told")
-    tag = headers.get("ETag") or headers.get("Last-Modified") or ""
-    return About(int(size), "" if tag.startswith("W/") else tag)
+    tags = headers.get("ETag", ""), headers.get("Last-Modified", "")
+    return About(int(size), next((tag for tag in tags if tag and not tag.startswith("W/")), ""))
 
 
 def _span(answer: HTTPResponse) -> tuple[int, int]:
