@@ -138,8 +138,14 @@ class StreamFeed:
         """Go on from there; the stream is opened when rows are asked for."""
         self._cursors = dict(cursors)
         self._lanes = {}
-        if known := self._cursors.pop(SOURCE, None):
-            self._source.hold_to(known)
+        if not cursors:
+            return
+        if SOURCE not in cursors:
+            raise UserError(
+                "pretrain.stream: the checkpoint is of an earlier version, which read streams in other pieces; "
+                "go on with that version, choose another workspace=, or overwrite=True to train anew"
+            )
+        self._source.hold_to(self._cursors.pop(SOURCE))
 
     def _adopt(self, lanes: list[int]) -> None:
         """Read these lanes here, too: the stream is opened again where the oldest of all stands."""

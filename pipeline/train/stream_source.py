@@ -15,10 +15,12 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from glob import glob
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
 from pipeline.train import web_files
 from pipeline.train.order import permuted
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
 
 BLOCK = 256
 """Documents that are read, and shuffled, together."""
+
+PAGES = 1 << 20
+"""Bytes of parquet that are read at once; what reads the web or the hub reads ahead by itself."""
 
 FORMATS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".ndjson": "json"}
 FIELD = "pretrain.stream"
@@ -98,7 +103,8 @@ class Source:
 
     def _open_once(self, revision: str | None) -> None:
         import datasets
-        from datasets.packaged_modules.parquet.parquet import ParquetConfig
+        from datasets import Features
+        from datasets.packaged_modules.parquet.parquet import Parquet
 
         _quieten()
         web_files.register()
@@ -111,8 +117,9 @@ class Source:
         if self._column not in columns:
             missing = f"pretrain.stream_text: {self.name} has no column {self._column!r}"
             raise UserError(missing + nearest(self._column, columns))
-        if isinstance(builder.config, ParquetConfig):  # the others are not decoded, and where they are large not fetched
-            builder.config.columns = [self._column]
+        if isinstance(builder, Parquet):
+            builder._generate_tables = partial(_one_column, builder, self._column)
+            builder.info.features = Features({self._column: builder.info.features[self._column]})
             dataset = builder.as_streaming_dataset(split="train")
         self._dataset: IterableDataset = dataset.select_columns([self._column])
         self.identity = _identity(builder)
@@ -178,6 +185,28 @@ def _mend(error: Exception) -> str:
     if isinstance(error, PermissionError) or status in (401, 403):
         return "ask for access, and log in (hf auth login or HF_TOKEN, for the hub)"
     return "put back what it was, or train anew" if isinstance(error, web_files.Changed) else ""
+
+
+def _one_column(builder: DatasetBuilder, column: str, files: list[str], **_: Any) -> Iterator[tuple[Any, pa.Table]]:
+    """What `datasets` would make of parquet files, in the memory of a few pages, and in this thread alone.
+
+    pyarrow's scanner, which it uses, holds row groups whole, and its threads may outlive the interpreter: a run that
+    was done ended in `terminate called without an active exception`, or not at all.
+    """
+    import pyarrow.parquet as pq
+    from datasets import DownloadConfig
+    from datasets.builder import Key
+    from datasets.utils.file_utils import xopen
+
+    access = DownloadConfig(token=builder.token, storage_options=builder.storage_options)
+    for number, name in enumerate(files):
+        with xopen(name, "rb", download_config=access) as file:
+            opened = pq.ParquetFile(file, buffer_size=PAGES, pre_buffer=False)
+            if column not in opened.schema_arrow.names:
+                raise KeyError(column)  # it would be read as a column of nothing
+            batches = opened.iter_batches(BLOCK, columns=[column], use_threads=False)
+            for place, batch in enumerate(batches):
+                yield Key(number, place), builder._cast_table(pa.Table.from_batches([batch]))
 
 
 def _quieten() -> None:
