@@ -23,10 +23,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import sentencepiece
 
+from bench.flaky_host import Host, serving
 from bench.real_text import DATA
 from pipeline.train.stream import StreamFeed
-from pipeline.train.stream_source import Anchor, Source
-from tests.train.flaky_host import Host, serving
+from pipeline.train.stream_source import Anchor, Stream
 from utils.chat import MARKS
 from utils.codec import SPM, Codec
 
@@ -99,9 +99,9 @@ def rows(feed: StreamFeed, batches: Iterator[int], lanes: range) -> int:
 
 def measure(name: str, source: str, ours: Codec, options: argparse.Namespace, documents: int, tokens: int) -> None:
     """A line of figures for one source."""
-    read = Source(source, "text").documents(Anchor())
+    read = Stream.open(source, "text").documents(Anchor())
     megabytes = timed(lambda: sum(len(document.text) for document in islice(read, documents)))
-    feed = StreamFeed(source, "text", ours, options.seq_len, options.lanes, 0)
+    feed = StreamFeed.open(source, "text", ours, options.seq_len, options.lanes, 0)
     every = range(options.lanes)
     feed.rows(0, every)
     before = anonymous()
@@ -110,7 +110,7 @@ def measure(name: str, source: str, ours: Codec, options: argparse.Namespace, do
     grown = (anonymous() - before) / 1e6
     print(f"{name:24} {rate:6.2f} M tokens/s of CPU, {wall:6.2f} of the clock; read alone "
           f"{megabytes[0]:6.1f} M characters/s of CPU; memory +{grown:.0f} MB", flush=True)  # fmt: skip
-    eighth = StreamFeed(source, "text", ours, options.seq_len, options.lanes, 0)
+    eighth = StreamFeed.open(source, "text", ours, options.seq_len, options.lanes, 0)
     share = range(max(1, options.lanes // 8))
     rate, _ = timed(lambda: rows(eighth, iter(range(tokens // (options.lanes * options.seq_len))), share))
     print(f"{'':24} {rate:6.2f} M tokens/s of CPU for a process that has one lane in eight", flush=True)

@@ -24,6 +24,7 @@ from pipeline.train.config import TrainConfig
 from pipeline.train.objectives.base import Batch
 from pipeline.train.optimizers import MOMENTS, adamw
 from utils.console import UserError
+from utils.stage import Json
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 Loss = Callable[[torch.nn.Module, Batch], torch.Tensor]
@@ -260,6 +261,14 @@ class Engine:
         together = torch.tensor(values, dtype=torch.float64, device=self.device)
         dist.all_reduce(together)
         return together.tolist()  # type: ignore[no-any-return]
+
+    def gather(self, value: Json) -> list[Json]:
+        """Every rank's value, by rank."""
+        if self.world == 1:
+            return [value]
+        together: list[Any] = [None] * self.world
+        dist.all_gather_object(together, value)
+        return together
 
     def wait(self) -> None:
         """Until every rank is here."""

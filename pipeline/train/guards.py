@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from utils.console import disk_is_full, tell, warn
+from utils.console import UserError, disk_is_full, tell, warn
 
 
 class StopRequest:
@@ -67,3 +68,18 @@ def survives_full_disk(what: str, write: Callable[[], object]) -> bool:
         )
         return False
     return True
+
+
+@contextmanager
+def room_for_temporary_files() -> Iterator[None]:
+    """Within: where the temporary folder has no room left, the person is told which one it is."""
+    try:
+        yield
+    except OSError as error:
+        # `tempfile` writes into each folder that it knows before it takes one; it may find none.
+        nowhere = isinstance(error, FileNotFoundError) and tempfile.tempdir is None
+        if not (nowhere or disk_is_full(error)):
+            raise
+        place = tempfile.tempdir or "no temporary folder can be written"
+        mend = "free some space there, or name a folder on another disk in TMPDIR"
+        raise UserError(f"disk full: {place}, where text of a stream waits; {mend}") from error

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import ssl
 import time
+from typing import Literal
 
-from utils.console import UserError, tell, warn
+from utils.console import disk_is_full, tell, warn
 
 PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
 """Seconds before each new try: two minutes in all, and what came in between starts them anew."""
 
-_OUR_OWN = (FileNotFoundError, PermissionError, EOFError, ImportError, MemoryError, NotImplementedError)
-_NOT_A_HOST = (ValueError, TypeError, LookupError, AttributeError, AssertionError)
-"""Wrong names, wrong columns, damaged files: pyarrow's errors of content are ValueErrors."""
+BUGS = (AssertionError, AttributeError, NameError, TypeError)
+"""Mistakes of a program: never tried again, and never told as the person's."""
+
+_LASTING = (FileNotFoundError, PermissionError, EOFError, ImportError, MemoryError, NotImplementedError)
+_OF_CONTENT = (ValueError, LookupError)
+"""Wrong names, wrong columns, damaged files: pyarrow's errors of content are ValueErrors, and so is `UserError`."""
+
+Refusal = Literal["missing", "forbidden", "wrong", "passing"]
 
 
 class GaveUp(ConnectionError):
@@ -51,8 +58,27 @@ def is_lasting(error: Exception) -> bool:
     """Would the same read fail again? A host's own error (5xx), too much at once (429) and any silence may pass."""
     status = http_status(error)
     if status:
-        return is_lasting_status(status)
-    return isinstance(error, (GaveUp, UserError, *_OUR_OWN, *_NOT_A_HOST))
+        return kind_of_refusal(status) != "passing"
+    known = isinstance(error, (GaveUp, *_LASTING, *_OF_CONTENT, *BUGS))
+    return known or of_full_disk(error) or of_certificate(error)
+
+
+def of_full_disk(error: BaseException) -> bool:
+    """Had this machine no room left?"""
+    return any(map(disk_is_full, _with_causes(error)))
+
+
+def of_certificate(error: BaseException) -> bool:
+    """Did the host not prove who it is?"""
+    return any(isinstance(e, ssl.SSLCertVerificationError) for e in _with_causes(error))
+
+
+def _with_causes(error: BaseException) -> list[BaseException]:
+    """An error, and those that it was raised from: libraries put their own in front."""
+    found = [error]
+    while (deeper := found[-1].__cause__ or found[-1].__context__) and deeper not in found:
+        found.append(deeper)
+    return found
 
 
 def http_status(error: Exception) -> int:
@@ -62,9 +88,13 @@ def http_status(error: Exception) -> int:
     return error.response.status_code if isinstance(error, HfHubHTTPError) else 0
 
 
-def is_lasting_status(code: int) -> bool:
-    """Does this HTTP status say that asking again is of no use?"""
-    return 400 <= code < 500 and code not in (408, 425, 429)
+def kind_of_refusal(status: int) -> Refusal:
+    """What an HTTP status that is no success says: of these only the last may change when asked again."""
+    if status in (404, 410):
+        return "missing"
+    if status in (401, 403):
+        return "forbidden"
+    return "wrong" if 400 <= status < 500 and status not in (408, 425, 429) else "passing"
 
 
 def one_line(error: BaseException) -> str:

@@ -10,6 +10,8 @@ import tempfile
 from dataclasses import dataclass
 from typing import IO
 
+from pipeline.train.guards import room_for_temporary_files
+
 IN_MEMORY = 16 << 20
 """Characters that wait in memory, before files are begun."""
 
@@ -48,13 +50,17 @@ class Shelf:
         if self._characters + len(text) <= IN_MEMORY:
             self._characters += len(text)
             return text
-        data = text.encode("utf-8", "surrogatepass")
+        with room_for_temporary_files():
+            return self._to_file(text.encode("utf-8", "surrogatepass"))
+
+    def _to_file(self, data: bytes) -> _Place:
         if self._last is None or self._last.size + len(data) > SEGMENT:
             self._last = _Segment()
         segment = self._last
         place = _Place(segment, segment.size, len(data))
         segment.file.seek(segment.size)
         segment.file.write(data)
+        segment.file.flush()  # a full disk is met here, not when something is taken
         segment.size += len(data)
         segment.wanted += 1
         return place

@@ -152,7 +152,8 @@ def _train(task: Task, codec: Codec, model: PreTrainedModel, engine: Engine, now
 
 
 def _open_data(task: Task, codec: Codec, engine: Engine) -> tuple[Feed, dict[str, Any]]:
-    """The feed, and what is held out. Rank 0 goes first: it makes the plan that the others then read."""
+    """The feed, and what is held out. Rank 0 goes first: it makes the plan that the others then read, and finds the
+    stream (a revision of the hub) that they hold to."""
 
     def opened() -> tuple[Feed, dict[str, Any]]:
         cache = task.output / "plan"
@@ -161,11 +162,13 @@ def _open_data(task: Task, codec: Codec, engine: Engine) -> tuple[Feed, dict[str
         return feed, windows
 
     if engine.rank == 0:
-        made = opened()
-        engine.wait()
-        return made
+        feed, windows = opened()
     engine.wait()
-    return opened()
+    if engine.rank > 0:
+        feed, windows = opened()
+    first, *_ = engine.gather(feed.cursors())
+    feed.seek(first)
+    return feed, windows
 
 
 def _claim(task: Task, state: State, now: Json) -> None:
@@ -257,11 +260,14 @@ def _publish_last(task: Task, state: State, engine: Engine, model: PreTrainedMod
 
 def _all_cursors(task: Task, state: State, engine: Engine) -> Json:
     """Every rank's lanes of a stream, together; a rank may have none, and takes part all the same."""
-    if engine.world == 1 or not task.config.streamed:
+    if not task.config.streamed:
         return state.cursors
-    parts: list[Any] = [None] * engine.world
-    torch.distributed.all_gather_object(parts, state.cursors)
-    return {lane: cursor for part in parts for lane, cursor in part.items()}
+    together: Json = {}
+    for part in engine.gather(state.cursors):
+        for name, cursor in part.items():
+            known = together.setdefault(name, cursor)
+            assert known == cursor, f"ranks disagree on {name}: {known}, {cursor}"
+    return together
 
 
 def _finish(task: Task, state: State, now: Json, codec: Codec) -> None:

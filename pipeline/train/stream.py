@@ -21,7 +21,7 @@ import numpy as np
 
 from pipeline.train.feed import Rows, split_rows
 from pipeline.train.shelf import Shelf, Waiting
-from pipeline.train.stream_source import Anchor, Document, Source
+from pipeline.train.stream_source import Anchor, Document, Stream
 from utils.codec import Codec
 from utils.console import UserError
 from utils.stage import Json
@@ -98,15 +98,22 @@ class Lane:
 class StreamFeed:
     """Hub datasets, parquet and JSON lines, read as training goes on."""
 
-    def __init__(self, source: str | Sequence[str], text: str, codec: Codec, seq_len: int, batch_size: int, seed: int):
+    def __init__(self, stream: Stream, codec: Codec, seq_len: int, batch_size: int):
         self.seq_len, self.batch_size = seq_len, batch_size
         self._codec = codec
         self._edge = np.array([codec.end_of_text], codec.dtype)
-        self._source = Source(source, text, seed)
+        self._stream = stream
         self._lanes: dict[int, Lane] = {}
         self._cursors: Json = {}
         self._documents: Iterator[Document] = iter(())
         self._shelf = Shelf()
+
+    @classmethod
+    def open(
+        cls, source: str | Sequence[str], text: str, codec: Codec, seq_len: int, batch_size: int, seed: int
+    ) -> StreamFeed:
+        """Find the stream, which may take as long as a network is away."""
+        return cls(Stream.open(source, text, seed), codec, seq_len, batch_size)
 
     @property
     def sequences(self) -> int:
@@ -127,12 +134,12 @@ class StreamFeed:
 
     def ids(self, consumed: int, lanes: range) -> list[tuple[str, int]]:
         """A sequence is told by its lane and its place there, as one number."""
-        return [(self._source.name, consumed + lane) for lane in lanes]
+        return [(self._stream.name, consumed + lane) for lane in lanes]
 
     def cursors(self) -> Json:
         """The cursors of the lanes that were read here, and of what; ranks put theirs together in one mapping."""
         lanes = {str(number): lane.cursor() for number, lane in sorted(self._lanes.items())}
-        return lanes | {SOURCE: self._source.identity}
+        return lanes | {SOURCE: self._stream.identity}
 
     def seek(self, cursors: Json) -> None:
         """Go on from there; the stream is opened when rows are asked for."""
@@ -145,7 +152,7 @@ class StreamFeed:
                 "pretrain.stream: the checkpoint is of an earlier version, which read streams in other pieces; "
                 "go on with that version, choose another workspace=, or overwrite=True to train anew"
             )
-        self._source.hold_to(self._cursors.pop(SOURCE))
+        self._stream.hold_to(self._cursors.pop(SOURCE))
 
     def _adopt(self, lanes: list[int]) -> None:
         """Read these lanes here, too: the stream is opened again where the oldest of all stands."""
@@ -155,7 +162,7 @@ class StreamFeed:
         self._lanes = {lane: Lane(self._cursors.get(str(lane), start)) for lane in owned}
         self._shelf = Shelf()
         oldest = min((lane.anchor for lane in self._lanes.values()), key=lambda anchor: anchor.document)
-        self._documents = self._source.documents(oldest)
+        self._documents = self._stream.documents(oldest)
 
     def _encode(self, text: Waiting) -> np.ndarray:
         return np.concatenate([self._edge, self._codec.encode(self._shelf.take(text))])

@@ -2,7 +2,7 @@
 
 `datasets` streams them. Each block comes once: when a read breaks, the stream is opened again where the block began.
 The hub is held to the revision that a run began with; other files are told apart by what their hosts say of them
-(local ones by name and length), and a run does not go on with files that changed.
+(local ones by name, length and ends), and a run does not go on with files that changed.
 """
 
 from __future__ import annotations
@@ -12,11 +12,9 @@ import hashlib
 import json
 import logging
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
-from glob import glob
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +22,16 @@ import pyarrow as pa
 
 from pipeline.train import web_files
 from pipeline.train.order import permuted
-from pipeline.train.patience import Patience, http_status, one_line
+from pipeline.train.patience import (
+    BUGS,
+    Patience,
+    http_status,
+    kind_of_refusal,
+    of_certificate,
+    of_full_disk,
+    one_line,
+)
+from pipeline.train.stream_names import FIELD, Named, how_to_open
 from utils.console import UserError, say, tell
 from utils.recipe import nearest
 from utils.stage import Json
@@ -38,9 +45,8 @@ BLOCK = 256
 PAGES = 1 << 20
 """Bytes of parquet that are read at once; what reads the web or the hub reads ahead by itself."""
 
-FORMATS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".ndjson": "json"}
-FIELD = "pretrain.stream"
-_HUB = re.compile(r"hf://([^/@]+/[^/@]+)(?:/([^/@]+))?")
+EDGE = 1 << 16
+"""Bytes at each end by which a local file is known."""
 
 
 @dataclass(frozen=True)
@@ -61,15 +67,20 @@ class Document:
     anchor: Anchor
 
 
-class Source:
+class Stream:
     """A stream that was found, and can be read."""
 
-    def __init__(self, given: str | Sequence[str], column: str, seed: int = 0):
-        self._names = [part for name in ([given] if isinstance(given, str) else given) for part in expanded(name)]
-        self.name = given if isinstance(given, str) else ", ".join(given)
-        self._column, self._seed = column, seed
-        self._opener, self._arguments = _how_to_open(self._names)
-        self._open()
+    def __init__(self, named: Named, column: str, seed: int, dataset: IterableDataset, identity: Json):
+        self.name, self.identity = named.name, identity
+        self._named, self._column, self._seed, self._dataset = named, column, seed, dataset
+
+    @classmethod
+    def open(cls, given: str | Sequence[str], column: str, seed: int = 0) -> Stream:
+        """Find it, in the network or on this machine; a network that is away is waited for."""
+        named = how_to_open(given)
+        prepare()
+        web_files.forget()
+        return cls(named, column, seed, *_found(named, column))
 
     def hold_to(self, known: Json) -> None:
         """Go on with what was read before: `identity` of then."""
@@ -83,7 +94,7 @@ class Source:
         if not (revision and newer):
             raise changed
         try:
-            self._open(revision)
+            self._dataset, self.identity = _found(self._named, self._column, revision)
         except UserError as error:
             raise changed if isinstance(error.__cause__, FileNotFoundError) else error from None
         say(
@@ -92,37 +103,6 @@ class Source:
                 f"{self.name}：hub 上已有新版本 {newer[:8]}；本次训练继续使用开始时的版本 {revision[:8]}",
             )
         )
-
-    def _open(self, revision: str | None = None) -> None:
-        patience = Patience(self.name)
-        while True:
-            try:
-                return self._open_once(revision)
-            except Exception as error:  # whatever a network, a file system or a parser raises: the stream is the user's
-                _hold_on(patience, error, f"cannot read {self.name}", "check the name and the network")
-
-    def _open_once(self, revision: str | None) -> None:
-        import datasets
-        from datasets import Features
-        from datasets.packaged_modules.parquet.parquet import Parquet
-
-        _quieten()
-        web_files.register()
-        arguments = self._arguments | ({"revision": revision} if revision else {})
-        builder = datasets.load_dataset_builder(self._opener, **arguments)
-        dataset = builder.as_streaming_dataset(split="train")
-        columns = dataset.column_names or list(next(iter(dataset), {}))
-        if not columns:
-            raise UserError(f"{FIELD}: {self.name} holds no row; give another")
-        if self._column not in columns:
-            missing = f"pretrain.stream_text: {self.name} has no column {self._column!r}"
-            raise UserError(missing + nearest(self._column, columns))
-        if isinstance(builder, Parquet):
-            builder._generate_tables = partial(_one_column, builder, self._column)
-            builder.info.features = Features({self._column: builder.info.features[self._column]})
-            dataset = builder.as_streaming_dataset(split="train")
-        self._dataset: IterableDataset = dataset.select_columns([self._column])
-        self.identity = _identity(builder)
 
     def documents(self, anchor: Anchor) -> Iterator[Document]:
         """The stream's documents from a block on, epoch after epoch, blank ones left out."""
@@ -148,7 +128,7 @@ class Source:
             try:
                 blocks = blocks or self._opened(epoch, state)
                 block = next(blocks, None)
-            except Exception as error:  # see _open
+            except Exception as error:  # see _found
                 blocks = None
                 _hold_on(patience, error, f"{self.name} broke off", "the same command goes on from the last checkpoint")
                 continue
@@ -164,6 +144,37 @@ class Source:
         return self._dataset.iter(batch_size=BLOCK)
 
 
+def _found(named: Named, column: str, revision: str | None = None) -> tuple[IterableDataset, Json]:
+    """The texts, and what tells them from others; looked for as long as there is hope."""
+    patience = Patience(named.name)
+    while True:
+        try:
+            return _found_once(named, column, revision)
+        except Exception as error:  # whatever a network, a file system or a parser raises: the stream is the user's
+            _hold_on(patience, error, f"cannot read {named.name}", "check the name and the network")
+
+
+def _found_once(named: Named, column: str, revision: str | None) -> tuple[IterableDataset, Json]:
+    import datasets
+    from datasets import Features
+    from datasets.packaged_modules.parquet.parquet import Parquet
+
+    arguments = named.arguments | ({"revision": revision} if revision else {})
+    builder = datasets.load_dataset_builder(named.opener, **arguments)
+    dataset = builder.as_streaming_dataset(split="train")
+    columns = dataset.column_names or list(next(iter(dataset), {}))
+    if not columns:
+        raise UserError(f"{FIELD}: {named.name} holds no row; give another")
+    if column not in columns:
+        missing = f"pretrain.stream_text: {named.name} has no column {column!r}"
+        raise UserError(missing + nearest(column, columns))
+    if isinstance(builder, Parquet):
+        builder._generate_tables = partial(_one_column, builder, column)
+        builder.info.features = Features({column: builder.info.features[column]})
+        dataset = builder.as_streaming_dataset(split="train")
+    return dataset.select_columns([column]), _identity(builder)
+
+
 def _hold_on(patience: Patience, error: Exception, what: str, mend: str) -> None:
     """Wait before another try; or tell the person in one line what was wrong for good."""
     try:
@@ -171,19 +182,31 @@ def _hold_on(patience: Patience, error: Exception, what: str, mend: str) -> None
     except UserError:
         raise
     except Exception as last:
+        if isinstance(last, BUGS) and not _does_not_fit(last):
+            raise
         reason = f"a file has no column {last}" if isinstance(last, KeyError) else one_line(last)
         raise UserError(f"{FIELD}: {what} ({reason}); {_mend(last) or mend}") from error
+
+
+def _does_not_fit(error: Exception) -> bool:
+    """A column that is text in one file and lists in another is a TypeError to `datasets`."""
+    return isinstance(error, TypeError) and str(error).startswith("Couldn't cast")
 
 
 def _mend(error: Exception) -> str:
     """What to do about it, where the error says more than that something broke."""
     status = http_status(error)
-    if isinstance(error, KeyError):
+    refusal = kind_of_refusal(status) if status else ""
+    if isinstance(error, KeyError) or _does_not_fit(error):
         return "mend that file, or leave it out"
-    if isinstance(error, FileNotFoundError) or status in (404, 410):
+    if isinstance(error, FileNotFoundError) or refusal == "missing":
         return "correct the name"
-    if isinstance(error, PermissionError) or status in (401, 403):
+    if isinstance(error, PermissionError) or refusal == "forbidden":
         return "ask for access, and log in (hf auth login or HF_TOKEN, for the hub)"
+    if of_full_disk(error):
+        return "free some space"
+    if of_certificate(error):
+        return "give a host that proves who it is, or name its authority's certificate in SSL_CERT_FILE"
     return "put back what it was, or train anew" if isinstance(error, web_files.Changed) else ""
 
 
@@ -209,11 +232,16 @@ def _one_column(builder: DatasetBuilder, column: str, files: list[str], **_: Any
                 yield Key(number, place), builder._cast_table(pa.Table.from_batches([batch]))
 
 
-def _quieten() -> None:
-    """`datasets` would try twenty times, five seconds apart, in lines of its own; and ask the hub even for local files,
-    to be counted, which takes seconds where the hub cannot be reached."""
+@cache
+def prepare() -> None:
+    """Settings of the whole process: the web is read by `web_files`, and patience is ours.
+
+    `datasets` would try twenty times, five seconds apart, in lines of its own; and ask the hub even for local files,
+    to be counted, which takes seconds where the hub cannot be reached.
+    """
     from datasets import config
 
+    web_files.register()
     config.STREAMING_READ_MAX_RETRIES = config.STREAMING_OPEN_MAX_RETRIES = 1
     config.STREAMING_READ_RETRY_INTERVAL = config.STREAMING_OPEN_RETRY_INTERVAL = 0
     config.HF_UPDATE_DOWNLOAD_COUNTS = False
@@ -221,55 +249,23 @@ def _quieten() -> None:
 
 
 def _identity(builder: DatasetBuilder) -> Json:
-    """What tells these files from changed ones: the hub's revision, or what is known of each file."""
+    """What tells these files from changed ones: the hub's revision, or what is known of each file.
+
+    A local file is known by its name, its length and its ends, which are quickly read; a change in the middle that
+    leaves the length as it was is not seen.
+    """
     files = builder.config.data_files["train"]
     known = list(zip(files, files.origin_metadata, strict=True))
     if builder.repo_id:
         return {"revision": next(revision for _, (_, revision) in known)}
-    about = [(name, [os.path.getsize(name)] if "://" not in name else list(origin)) for name, origin in known]
-    told = [(name if "://" in name else os.path.basename(name), *origin) for name, origin in about]
+    told = [(name, *origin) if "://" in name else _ends(name) for name, origin in known]
     return {"files": len(told), "hash": hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]}
 
 
-# ---------------------------------------------------------------- names
-
-
-def expanded(name: str) -> list[str]:
-    """`part-{000..012}.parquet` as the thirteen names it stands for."""
-    found = re.search(r"\{(\d+)\.\.(\d+)\}", name)
-    if not found:
-        return [name]
-    first, last = int(found[1]), int(found[2])
-    if first > last:
-        raise UserError(f"{FIELD}: {name}: {{{found[1]}..{found[2]}}} counts down; give the smaller number first")
-    numbers = [str(number).zfill(len(found[1])) for number in range(first, last + 1)]
-    return [part for n in numbers for part in expanded(name[: found.start()] + n + name[found.end() :])]
-
-
-def _how_to_open(names: list[str]) -> tuple[str, dict[str, Any]]:
-    """`load_dataset`'s first argument, and the others: by the files' endings, or a dataset of the hub."""
-    if len(names) == 1 and (hub := _HUB.fullmatch(names[0])) and not _format(names[0]):
-        return hub[1], {"name": hub[2]}
-    formats = {_checked(name) for name in names}
-    if len(formats) > 1:
-        raise UserError(f"{FIELD}: {', '.join(sorted(formats))} in one stream; give files of one kind")
-    return formats.pop(), {"data_files": names}
-
-
-def _checked(name: str) -> str:
-    """The format of a file, or of the files that a glob names."""
-    form = _format(name)
-    if not form:
-        raise UserError(f"{FIELD}: {name}: give hf://owner/name[/config], or files that end in {', '.join(FORMATS)}")
-    if name.startswith(("http://", "https://")) and "*" in name:
-        raise UserError(f"{FIELD}: {name}: the web lists no files; give each, or count them: part-{{000..012}}.parquet")
-    if "://" not in name and not glob(name, recursive=True):
-        raise UserError(f"{FIELD}: {name}: no such file; correct the path")
-    return form
-
-
-def _format(name: str) -> str:
-    """By the ending, packed or not; what stands behind a URL's question mark is none."""
-    path = name.partition("?")[0] if "://" in name else name
-    found = re.search(r"(\.[a-z]+)(?:\.(?:gz|zst|bz2|xz))?$", path)
-    return FORMATS.get(found[1], "") if found else ""
+def _ends(name: str) -> tuple[str, int, str]:
+    """A local file's name, its length, and a hash of its first and last bytes."""
+    size = os.path.getsize(name)
+    with open(name, "rb") as file:
+        head = file.read(EDGE)
+        file.seek(max(0, size - EDGE))
+        return os.path.basename(name), size, hashlib.sha256(head + file.read(EDGE)).hexdigest()[:16]

@@ -2,16 +2,18 @@
 
 fsspec's own takes a short answer for the end of a file in places, waits five minutes on a silent host, and needs
 aiohttp. Here every answer is measured against what was asked for, silence ends after TIMEOUT, and a read that
-breaks goes on at the byte where it broke. A host that serves no ranges is read once, into a temporary file.
+breaks goes on at the byte where it broke. A host that serves no ranges is asked once for each file, which is read
+from a copy in the temporary folder.
 """
 
 from __future__ import annotations
 
 import re
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPResponse
 from typing import IO, Any, ClassVar
 from urllib.error import HTTPError
@@ -21,7 +23,9 @@ from urllib.request import Request, urlopen
 import fsspec
 from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
 
-from pipeline.train.patience import Patience, is_lasting_status
+from pipeline.train.guards import room_for_temporary_files
+from pipeline.train.patience import Patience, Refusal, kind_of_refusal
+from utils.console import say, tell
 
 TIMEOUT = 60.0
 """Seconds of silence that end a try."""
@@ -39,34 +43,95 @@ class Changed(ValueError):
 
 @dataclass(frozen=True)
 class About:
-    """What a host says of a file: its length, and a tag that changes with it ("" if it gives none)."""
+    """What a host says of a file."""
 
     size: int
     tag: str
+    """Changes with the file; "" if the host gives none."""
+    ranges: bool
+    """Does it serve parts of the file?"""
+
+
+class Seen:
+    """What this process knows of the web: each file as it was when first asked for, and a copy of one."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, About] = {}
+        self._copy: tuple[str, IO[bytes]] | None = None
+        self._reading = threading.Lock()
+        self._said = False
+
+    def about(self, url: str) -> About:
+        """Asked once: a file that changes after that is found by its next answer."""
+        patience = Patience(url)
+        while url not in self.files:
+            try:
+                with _asked(url, 0, 1) as answer:
+                    self.files[url] = _about(answer)
+            except Exception as error:
+                patience.wait(error)
+        return self.files[url]
+
+    def read_copy(self, url: str, start: int, end: int) -> bytes:
+        """Some bytes of a file that comes only whole; one at a time is kept, since files are read one by one."""
+        with self._reading:
+            if self._copy is None or self._copy[0] != url:
+                if self._copy:
+                    self._copy[1].close()
+                    self._copy = None
+                self._copy = url, self._fetched(url)
+            file = self._copy[1]
+            file.seek(start)
+            return file.read(end - start)
+
+    def _fetched(self, url: str) -> IO[bytes]:
+        patience, about = Patience(url), self.about(url)
+        with room_for_temporary_files():
+            self._say_where(url, about)
+            file = tempfile.TemporaryFile()  # noqa: SIM115  (lives as long as it is read)
+            while True:
+                try:
+                    file.seek(0)
+                    with _asked(url, 0, about.size) as answer:
+                        _refuse_change(_about(answer), about)
+                        for piece in _pieces(answer, about.size):
+                            file.write(piece)
+                    file.flush()
+                    return file
+                except Exception as error:
+                    patience.wait(error)
+
+    def _say_where(self, url: str, about: About) -> None:
+        if self._said:
+            return
+        self._said = True
+        size, place = f"{about.size / 1e6:,.1f} MB", tempfile.gettempdir()
+        say(
+            tell(
+                f"{url}: the host sends no parts of files; a copy of {size}, one file at a time, goes to {place}",
+                f"{url}：该主机不支持分段读取；文件将逐个（此文件 {size}）复制到 {place}",
+            )
+        )
 
 
 class WebFiles(AbstractFileSystem):
     """fsspec's view of the web: single files, no folders."""
 
     protocol = ("http", "https")
-    known: ClassVar[dict[str, About]] = {}
-    """What each file was when this process first asked; fsspec makes an instance of this class for each thread."""
-
-    def __init__(self, **options: Any):
-        super().__init__(**options)
-        self._copy: tuple[str, IO[bytes]] | None = None
+    seen: ClassVar[Seen] = Seen()
+    """One for all: fsspec makes an instance of this class for each thread."""
 
     @classmethod
     def _strip_protocol(cls, path: str) -> str:
         return path
 
     def info(self, path: str, **_: Any) -> dict[str, Any]:
-        about = self.about(path)
+        about = self.seen.about(path)
         return {"name": path, "type": "file", "size": about.size, "ETag": f"{about.tag}/{about.size}"}
 
     def exists(self, path: str, **_: Any) -> bool:
         try:
-            return bool(self.about(path))
+            return bool(self.seen.about(path))
         except FileNotFoundError:
             return False
 
@@ -76,41 +141,7 @@ class WebFiles(AbstractFileSystem):
         return {path: self.info(path)}
 
     def _open(self, path: str, mode: str = "rb", block_size: int | None = None, **_: Any) -> WebFile:
-        return WebFile(self, path, mode, block_size or BLOCK, size=self.about(path).size)
-
-    def about(self, url: str) -> About:
-        """Asked once: a file that changes after that is found by its next answer."""
-        patience = Patience(url)
-        while url not in self.known:
-            try:
-                with _asked(url, 0, 1) as answer:
-                    self.known[url] = _about(answer)
-            except Exception as error:
-                patience.wait(error)
-        return self.known[url]
-
-    def copy_of(self, url: str) -> IO[bytes]:
-        """The whole file, on this machine's disk; one at a time is kept."""
-        if self._copy is None or self._copy[0] != url:
-            if self._copy:
-                self._copy[1].close()
-                self._copy = None
-            self._copy = url, self._fetched(url)
-        return self._copy[1]
-
-    def _fetched(self, url: str) -> IO[bytes]:
-        file = tempfile.TemporaryFile()  # noqa: SIM115  (lives as long as it is read)
-        patience, about = Patience(url), self.about(url)
-        while True:
-            try:
-                file.seek(0)
-                with _asked(url, 0, about.size) as answer:
-                    _refuse_change(_about(answer), about)
-                    for piece in _pieces(answer, about.size):
-                        file.write(piece)
-                return file
-            except Exception as error:
-                patience.wait(error)
+        return WebFile(self, path, mode, block_size or BLOCK, size=self.seen.about(path).size)
 
 
 class WebFile(AbstractBufferedFile):
@@ -126,9 +157,7 @@ class WebFile(AbstractBufferedFile):
             before = len(data)
             try:
                 if not self._add(data, start + before, end):
-                    copy = self.fs.copy_of(self.path)
-                    copy.seek(start)
-                    return copy.read(end - start)
+                    return self.fs.seen.read_copy(self.path, start, end)
             except Exception as error:
                 if len(data) > before:
                     patience.renew()
@@ -137,9 +166,13 @@ class WebFile(AbstractBufferedFile):
 
     def _add(self, data: bytearray, start: int, end: int) -> bool:
         """Ask for the bytes from start on and keep what comes of them; False if this host serves no ranges."""
+        about = self.fs.seen.about(self.path)
+        if not about.ranges:
+            return False
         with _asked(self.path, start, end) as answer:
-            _refuse_change(_about(answer), self.fs.about(self.path))
+            _refuse_change(_about(answer), about)
             if answer.status == 200:
+                self.fs.seen.files[self.path] = replace(about, ranges=False)
                 return False
             if answer.status != 206:
                 raise ConnectionError(f"HTTP {answer.status}")
@@ -178,13 +211,16 @@ def _asked(url: str, start: int, end: int) -> Iterator[HTTPResponse]:
                 raise _refusal(url, error) from None
 
 
+_REFUSALS: dict[Refusal, type[Exception]] = {
+    "missing": FileNotFoundError,
+    "forbidden": PermissionError,
+    "wrong": ValueError,
+    "passing": ConnectionError,
+}
+
+
 def _refusal(url: str, error: HTTPError) -> Exception:
-    told = f"HTTP {error.code} {error.reason}: {url}"
-    if error.code in (404, 410):
-        return FileNotFoundError(told)
-    if error.code in (401, 403):
-        return PermissionError(told)
-    return ValueError(told) if is_lasting_status(error.code) else ConnectionError(told)
+    return _REFUSALS[kind_of_refusal(error.code)](f"HTTP {error.code} {error.reason}: {url}")
 
 
 def _about(answer: HTTPResponse) -> About:
@@ -199,7 +235,7 @@ def _about(answer: HTTPResponse) -> About:
     if size is None:
         raise ValueError("the host does not say how long it is, so an answer that broke off could not be told")
     tags = headers.get("ETag", ""), headers.get("Last-Modified", "")
-    return About(int(size), next((tag for tag in tags if tag and not tag.startswith("W/")), ""))
+    return About(int(size), next((tag for tag in tags if tag and not tag.startswith("W/")), ""), answer.status != 200)
 
 
 def _span(answer: HTTPResponse) -> tuple[int, int]:
@@ -216,7 +252,11 @@ def _refuse_change(now: About, then: About) -> None:
 
 
 def register() -> None:
-    """From now on fsspec opens http and https through this module, and every file is asked for anew."""
-    WebFiles.known.clear()
+    """From now on fsspec opens http and https through this module."""
     for protocol in WebFiles.protocol:
         fsspec.register_implementation(protocol, WebFiles, clobber=True)
+
+
+def forget() -> None:
+    """From now on every file is asked for anew."""
+    WebFiles.seen = Seen()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,11 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.train import stream_source
+from pipeline.train import patience, stream_source
 from pipeline.train.ahead import Ahead
 from pipeline.train.feed import Rows
 from pipeline.train.stream import SOURCE, StreamFeed
-from pipeline.train.stream_source import Anchor, Source
+from pipeline.train.stream_source import Anchor, Stream
 from utils.codec import Codec
 from utils.console import UserError
 
@@ -50,7 +51,7 @@ def source(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
 
 
 def feed(source: str, codec: Codec, seed: int = 0) -> StreamFeed:
-    return StreamFeed(source, "text", codec, LENGTH, BATCH, seed)
+    return StreamFeed.open(source, "text", codec, LENGTH, BATCH, seed)
 
 
 def read(feed: StreamFeed, steps: range, lanes: range = range(BATCH)) -> list[Rows]:
@@ -83,7 +84,7 @@ def test_no_token_is_lost(source: str, codec: Codec):
 
 
 def test_every_document_comes_once_an_epoch(source: str, codec: Codec):
-    endless = Source(source, "text").documents(Anchor())
+    endless = Stream.open(source, "text").documents(Anchor())
     epochs = [[next(endless) for _ in KEPT] for _ in range(3)]
     for epoch in epochs:
         assert sorted(document.text for document in epoch) == sorted(KEPT)
@@ -103,7 +104,9 @@ def test_ranks_read_what_one_process_reads(source: str, codec: Codec, world: int
             assert np.array_equal(np.concatenate([getattr(rank[step], name) for rank in ranks]), getattr(whole, name))
 
 
-@pytest.mark.parametrize("stop", [1, 4, 11, 30])
+@pytest.mark.parametrize(
+    "stop", [1, 11, pytest.param(4, marks=pytest.mark.slow), pytest.param(30, marks=pytest.mark.slow)]
+)
 def test_resume_is_exact_and_free_in_world_size(source: str, codec: Codec, stop: int):
     whole = read(feed(source, codec), range(stop + 6))
     cursors: dict[str, object] = {}
@@ -158,7 +161,7 @@ def test_seeds_differ(source: str, codec: Codec):
 def test_mistakes_are_told_in_one_line(tmp_path: Path, codec: Codec):
     source = as_json_lines(tmp_path)
     with pytest.raises(UserError, match=r"stream_text.*no column 'txt'; did you mean text\?"):
-        StreamFeed(source, "txt", codec, LENGTH, BATCH, 0)
+        StreamFeed.open(source, "txt", codec, LENGTH, BATCH, 0)
     for bad in (str(tmp_path / "none.jsonl"), "corpus.csv"):
         with pytest.raises(UserError, match=r"pretrain\.stream"):
             feed(bad, codec)
@@ -170,3 +173,37 @@ def test_mistakes_are_told_in_one_line(tmp_path: Path, codec: Codec):
         read(feed(str(tmp_path / "blank.json"), codec), range(1))
     with pytest.raises(UserError, match="max_steps"):
         print(feed(source, codec).sequences)
+
+
+def test_a_column_of_another_kind_is_the_files_fault(tmp_path: Path, codec: Codec):
+    for name, text in (("a", "text"), ("b", ["text"])):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps({"text": text}) + "\n")
+    with pytest.raises(UserError, match=r"Couldn't cast.*mend that file, or leave it out"):
+        read(feed(str(tmp_path / "*.jsonl"), codec), range(1))
+
+
+@pytest.mark.parametrize("bug", patience.BUGS)
+def test_a_programs_mistake_is_not_told_as_the_persons(
+    bug: type[Exception], tmp_path: Path, codec: Codec, monkeypatch: pytest.MonkeyPatch
+):
+    """Wherever it happens: here, when a block is opened."""
+    ours = feed(as_parquet(tmp_path), codec)
+
+    def fail(*_: object) -> None:
+        raise bug("ours")
+
+    monkeypatch.setattr(stream_source.Stream, "_opened", fail)
+    with pytest.raises(bug, match="ours"):
+        read(ours, range(1))
+
+
+def test_local_files_are_known_by_their_ends(tmp_path: Path, codec: Codec):
+    """A change of equal length, too; a copy elsewhere is the same."""
+    source = as_json_lines(tmp_path)
+    known = feed(source, codec).cursors()
+    other = shutil.copytree(tmp_path, tmp_path / "copy")
+    feed(str(other / "*.jsonl"), codec).seek(known)
+    last = sorted(other.glob("*.jsonl"))[-1]
+    last.write_bytes(last.read_bytes().replace(b"fox", b"cat"))
+    with pytest.raises(UserError, match="changed since this run began"):
+        feed(str(other / "*.jsonl"), codec).seek(known)

@@ -32,7 +32,7 @@ stream_source.BLOCK = 16
 told = []
 for name, cursors, first, last in json.loads(sys.argv[2]):
     try:
-        feed = StreamFeed(name, "text", Codec(Path(sys.argv[1])), 24, 6, 0)
+        feed = StreamFeed.open(name, "text", Codec(Path(sys.argv[1])), 24, 6, 0)
         feed.seek(cursors)
         rows = [feed.rows(step * 6, range(6)).targets.tolist() for step in range(first, last)]
         told.append({"rows": rows, "cursors": feed.cursors()})
@@ -70,7 +70,7 @@ def local(tmp_path: Path, codec: Codec) -> list[Any]:
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(data)
-    feed = StreamFeed(str(tmp_path / "data/*.parquet"), "text", codec, 24, 6, 0)
+    feed = StreamFeed.open(str(tmp_path / "data/*.parquet"), "text", codec, 24, 6, 0)
     return [feed.rows(step * 6, range(6)).targets.tolist() for step in range(24)]
 
 

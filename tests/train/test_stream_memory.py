@@ -26,7 +26,7 @@ def anonymous():
     return next(int(line.split()[1]) / 1e3 for line in lines if line.startswith("RssAnon"))
 
 source, tokenizer, batch, steps, stream_source.BLOCK = sys.argv[1], Path(sys.argv[2]), *map(int, sys.argv[3:])
-feed = StreamFeed(source, "text", Codec(tokenizer), 1024, batch, 0)
+feed = StreamFeed.open(source, "text", Codec(tokenizer), 1024, batch, 0)
 feed.rows(0, range(batch))
 before, most = anonymous(), 0.0
 for step in range(1, steps):

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.flaky_host import DROPS, Host, serving
 from pipeline.train.stream import StreamFeed
 from tests.commands import TINY, launcher, losses, train
-from tests.train.flaky_host import DROPS, Host, serving
 from tests.train.test_resume import start, wait_for_step
 from utils.codec import Codec
 
@@ -73,7 +73,7 @@ def test_a_signal_ends_the_wait_for_a_silent_host(engine: str, workspace: Path) 
         assert process.returncode == 130 or engine == "ddp", said  # that launcher has a code of its own
         assert step == len(losses(workspace)) >= 3
         saved = workspace / "pretrain" / "checkpoints" / f"step-{step}" / "state.json"
-        feed = StreamFeed(source, "text", Codec(workspace / "tokenizer"), 64, 6, 0)
+        feed = StreamFeed.open(source, "text", Codec(workspace / "tokenizer"), 64, 6, 0)
         for taken in range(step):
             feed.rows(taken * 6, range(6))
         assert json.loads(saved.read_text())["cursors"] == feed.cursors()

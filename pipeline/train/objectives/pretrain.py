@@ -16,7 +16,7 @@ def open_feed(config: TrainConfig, pack: Path, codec: Codec, cache: Path) -> Fee
     if config.stream:
         from pipeline.train.stream import StreamFeed  # `datasets` is imported only where a stream is read
 
-        return StreamFeed(config.stream, config.stream_text, codec, config.seq_len, config.batch_size, config.seed)
+        return StreamFeed.open(config.stream, config.stream_text, codec, config.seq_len, config.batch_size, config.seed)
     return ShardFeed(pack, "pretrain", config.seq_len, config.seed, config.mix, cache)
 
 
