@@ -57,7 +57,14 @@ def dataset(texts: list[str]) -> dict[str, bytes]:
 def read(hub: Hub, tmp_path: Path, tokenizer: Path, *tasks: tuple[str, Any, int, int]) -> tuple[list[Any], str]:
     """In a process of its own, because the address is read when huggingface_hub is imported."""
     home = str(tmp_path / "home")
-    env = {**os.environ, "HF_ENDPOINT": hub.address, "HF_HOME": home, "HF_HUB_OFFLINE": "0", "LC_ALL": "C"}
+    env = {
+        **os.environ,
+        "HF_ENDPOINT": hub.address,
+        "HF_HOME": home,
+        "HF_HUB_OFFLINE": "0",
+        "LC_ALL": "C",
+        "USE_TORCH": "0",
+    }
     words = [sys.executable, "-c", READ, str(tokenizer), json.dumps(tasks)]
     done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
