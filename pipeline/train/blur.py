@@ -26,7 +26,8 @@ class Blur:
 
     def __init__(self, share: float, seed: int, codec: Codec):
         self.share, self.seed, self.pad = share, seed, codec.pad
-        # pieces never reach across a line break, so a turn begins with these whatever is said in it
+        # Pieces of Yaya's own tokenizers never reach across a line break, so that a turn begins with these whatever is
+        # said in it. Those of one that was taken over may; a turn that begins with such a piece is left alone.
         self._header = [codec.marks[TURN], *codec.encode("user\n").tolist()]
         self._edges = (codec.marks[TURN], codec.marks[END_OF_TURN])
         self._others = pieces_of_text(codec)

@@ -33,7 +33,7 @@ told = []
 for name, cursors, first, last in json.loads(sys.argv[2]):
     try:
         feed = StreamFeed.open(name, "text", Codec(Path(sys.argv[1])), 24, 6, 0)
-        feed.seek(cursors)
+        feed.seek(cursors if cursors != "those before" else told[-1]["cursors"])
         rows = [feed.rows(step * 6, range(6)).targets.tolist() for step in range(first, last)]
         told.append({"rows": rows, "cursors": feed.cursors()})
     except UserError as error:
@@ -84,23 +84,29 @@ def local(tmp_path: Path, codec: Codec) -> list[Any]:
 def test_a_dataset_of_the_hub(
     tmp_path: Path, tiny_tokenizer: Path, codec: Codec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Read over a line that drops, stopped, resumed behind a newer commit; refused when what it read is gone."""
+    """Read over a line that drops; begun and resumed with an earlier revision, as by a rank that came later; refused
+    when what was read is gone."""
     monkeypatch.setattr(stream_source, "BLOCK", 16)
     whole = local(tmp_path, codec)
     name, other = "hf://owner/name", "hf://owner/nothing"
     with serving(Hub({"owner/name": dataset(TEXTS)}, breaks=1)) as hub:
-        (half,), _ = read(hub, tmp_path, tiny_tokenizer, (name, {}, 0, 10))
-        assert hub.breaks == 0
-        assert half["rows"] == whole[:10]
-        assert half["cursors"]["source"] == {"revision": REVISION}
         hub.commit("b" * 40, "owner/name", dataset(TEXTS[::-1]))
-        lost = half["cursors"] | {"source": {"revision": "c" * 40}}
-        tasks = (name, half["cursors"], 10, 24), (name, {}, 0, 1), (name, lost, 10, 12), (other, {}, 0, 1)
-        (rest, newer, gone, missing), said = read(hub, tmp_path, tiny_tokenizer, *tasks)
-    assert rest["rows"] == whole[10:]
-    assert rest["cursors"]["source"] == {"revision": REVISION}
-    assert "the hub has bbbbbbbb now; this run goes on with aaaaaaaa" in said
+        then, lost = ({"source": {"revision": revision}} for revision in (REVISION, "c" * 40))
+        tasks = (
+            (name, {}, 0, 1),
+            (name, then, 0, 10),
+            (name, "those before", 10, 24),
+            (name, lost, 10, 12),
+            (other, {}, 0, 1),
+        )
+        (newer, half, rest, gone, missing), said = read(hub, tmp_path, tiny_tokenizer, *tasks)
+        assert hub.breaks == 0
     assert newer["cursors"]["source"] == {"revision": "b" * 40}
     assert newer["rows"] != whole[:1]
+    assert half["rows"] == whole[:10]
+    assert half["cursors"]["source"] == {"revision": REVISION}
+    assert "the hub has bbbbbbbb now; this run goes on with aaaaaaaa" in said
+    assert rest["rows"] == whole[10:]
+    assert rest["cursors"]["source"] == {"revision": REVISION}
     assert "hf://owner/name changed since this run began" in gone["error"]
     assert re.match(r"pretrain\.stream: cannot read hf://owner/nothing.*correct the name", missing["error"])

@@ -15,15 +15,21 @@ import pytest
 from tests.commands import ROOT, environment
 
 READ = """
-import json, sys
+import json, os, sys
 from pathlib import Path
 from pipeline.train import stream_source
-from pipeline.train.stream import StreamFeed
+from pipeline.train.stream import SOURCE, StreamFeed
 from utils.codec import Codec
 
 def anonymous():
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1e3 for line in lines if line.startswith("RssAnon"))
+
+def is_temporary(name):
+    try:
+        return os.readlink(f"/proc/self/fd/{name}").endswith("(deleted)")
+    except FileNotFoundError:  # the folder itself, which was listed
+        return False
 
 source, tokenizer, batch, steps, stream_source.BLOCK = sys.argv[1], Path(sys.argv[2]), *map(int, sys.argv[3:])
 feed = StreamFeed.open(source, "text", Codec(tokenizer), 1024, batch, 0)
@@ -32,16 +38,15 @@ before, most = anonymous(), 0.0
 for step in range(1, steps):
     feed.rows(step * batch, range(batch))
     most = max(most, anonymous() - before)
-lanes = feed._lanes.values()
-waiting = sum(len(feed._shelf.take(document.text)) for lane in lanes for document in lane.waiting) / 1e6
-read = max(lane.cursor()["document"] for lane in lanes)
-print(json.dumps({"grown": most, "waiting": waiting, "read": read}))
+links = [os.stat(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd") if is_temporary(name)]
+lanes = [cursor["document"] for name, cursor in feed.cursors().items() if name != SOURCE]
+print(json.dumps({"grown": most, "files": sum(link.st_size for link in links) / 1e6, "read": max(lanes)}))
 """
 SENTENCE = "今天天气很好，我们去公园散步。The quick brown fox jumps over the lazy dog. "
 
 
 def grown(source: Path, tokenizer: Path, batch: int, steps: int, block: int = 256) -> dict[str, float]:
-    """Megabytes, at the most, beyond those of the first row; and millions of characters that wait at the end."""
+    """Megabytes of memory, at the most, beyond those of the first row; and of the temporary files at the end."""
     words = [sys.executable, "-c", READ, str(source), str(tokenizer), str(batch), str(steps), str(block)]
     done = subprocess.run(words, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stderr
@@ -76,8 +81,8 @@ def test_a_long_stream(tmp_path: Path, tiny_tokenizer: Path) -> None:
 
 @pytest.mark.slow
 def test_lanes_that_drift_apart(tmp_path: Path, tiny_tokenizer: Path) -> None:
-    """One lane gets short documents only, and is always ahead: 100 M characters wait for the others, in files."""
+    """One lane gets short documents only, and is always ahead: 100 MB and more wait for the others, in files."""
     lengths = (60 if number % 32 else 1 for number in range(60_000))
     told = grown(write(tmp_path, lengths), tiny_tokenizer, 32, 70, block=1)
-    assert told["waiting"] > 100
+    assert told["files"] > 100
     assert told["grown"] < 200
