@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.pack.config import PackConfig
-from pipeline.pack.shard import COLUMNS_OF, lots_of, opened
+from pipeline.pack.shard import COLUMNS_OF, lots_of
 from pipeline.pack.show import Piece, pieces, shortened, visible
 from utils.codec import Codec
 from utils.console import UserError, say, tell
@@ -37,7 +37,7 @@ def preview(config: PackConfig, clean: Path, tokenizer: Path, wanted: str) -> No
     """Print so many records, or the one of that id."""
     if manifest(clean) is None:
         raise UserError(f"{clean}: not finished (no manifest.json); run the clean stage first")
-    codec = opened(tokenizer)
+    codec = Codec(tokenizer)
     colour = has_colour(os.environ, sys.stdout.isatty())
     said = tell("trained", "参与训练")
     say(f"{TRAINED}{said}{PLAIN}" if colour else f"{OPEN}{said}{CLOSE}")

@@ -63,7 +63,7 @@ def pack_shard(task: Task) -> Json:
     note = task.folder / NOTES / f"{task.name}.json"
     if note.is_file():
         return read_json(note)
-    codec = opened(task.tokenizer)
+    codec = opened(task.tokenizer, task.identity)
     left_out: Counter[str] = Counter()
     outputs: dict[str, Output] = {}
     with ExitStack() as open_files:
@@ -87,8 +87,8 @@ def pack_shard(task: Task) -> Json:
 
 
 @lru_cache(maxsize=1)
-def opened(tokenizer: Path) -> Codec:
-    """The tokenizer of this process."""
+def opened(tokenizer: Path, identity: str) -> Codec:
+    """The tokenizer of this process; one that was learned again lies at the same path."""
     return Codec(tokenizer)
 
 

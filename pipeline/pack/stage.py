@@ -36,7 +36,7 @@ def run(config: PackConfig, clean: Path, tokenizer: Path, output: Path) -> bool:
 
 def pack(config: PackConfig, clean: Path, tokenizer: Path, folder: Path) -> Json:
     """Every clean shard into `folder`; returns the counters of the manifest."""
-    codec = opened(tokenizer)
+    codec = opened(tokenizer, identity(tokenizer))
     tasks = plan(config, clean, tokenizer, folder)
     sizes = {task.name: task.clean.stat().st_size for task in tasks}
     workers = worker_count(config.workers) if sum(sizes.values()) >= SMALL else 1

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import shutil
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,12 @@ import pytest
 
 from pipeline.pack import shard, stage
 from pipeline.pack.config import PackConfig
+from tests.conftest import tokenizer_of_another_size
 from utils import shard_writer as writing
 from utils.chat import conversation
 from utils.codec import Codec
 from utils.console import UserError
+from utils.encoders import SPM
 from utils.records import write_records
 from utils.shard_check import check
 from utils.shards import TOKENIZER, Source, Spans, sources, vocabulary
@@ -191,6 +192,23 @@ def test_a_shard_says_whose_tokens_it_holds(clean: Path, tiny_tokenizer: Path, c
         check(tmp_path / "pack", verb, codec.vocab_size)
 
 
+def test_a_tokenizer_that_was_learned_again_is_read_again(
+    clean: Path, tiny_tokenizer: Path, codec: Codec, tmp_path: Path
+):
+    """Twice in one process, from one path."""
+    tokenizer = shutil.copytree(tiny_tokenizer, tmp_path / "tokenizer")
+    stage.run(PackConfig(), clean, tokenizer, tmp_path / "pack")
+    (tokenizer / SPM).write_bytes(tokenizer_of_another_size(tokenizer / SPM))
+    write_manifest(tokenizer, "tokenizer", {}, {}, {}, ("sentencepiece",))
+    stage.run(PackConfig(), clean, tokenizer, tmp_path / "pack")
+    known = manifest(tmp_path / "pack")
+    assert known is not None
+    assert known["counters"]["vocab_size"] == codec.vocab_size - 5
+    assert known["counters"]["tokenizer"] == identity(tokenizer)
+    tokens, _ = document(sources(tmp_path / "pack", "pretrain", "train")["wiki"], 0)
+    assert Codec(tokenizer).decode(tokens[1:]) == TEXTS[0]["text"]
+
+
 def test_what_would_break_a_json_reader_is_left_out_and_counted(tiny_tokenizer: Path, tmp_path: Path):
     """Records that clean would not write, but somebody's script may."""
     bad: list[dict[str, Any]] = [chat(i, ("user", "在吗？"), ("assistant", "在。")) for i in range(4)]
@@ -219,13 +237,6 @@ def test_nothing_to_pack_is_told(tiny_tokenizer: Path, tmp_path: Path):
     clean = finished(tmp_path / "clean", {"train/wiki-00000": [text(0, " ")]})
     with pytest.raises(UserError, match=r"clean\.inputs"):
         stage.run(PackConfig(), clean, tiny_tokenizer, tmp_path / "pack")
-
-
-def test_the_stage_starts_without_torch():
-    code = "import sys, pipeline.pack.__main__, pipeline.pack.stage; print('torch' in sys.modules)"
-    root = Path(__file__).parents[2]
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True)
-    assert done.stdout.strip() == "False"
 
 
 def test_bytes_of_text_are_the_bytes_of_its_tokens(clean: Path, tiny_tokenizer: Path, codec: Codec, tmp_path: Path):
