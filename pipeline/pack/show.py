@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from utils.chat import MARK_IDS, MARKS, TURN
+from utils.chat import MARKS, TURN
 from utils.codec import Codec
 
 _TYPED = re.compile("<(?=(?:" + "|".join(re.escape(mark[1:]) for mark in MARKS) + "))")
@@ -34,7 +34,7 @@ class Piece:
 def pieces(tokens_T: np.ndarray, trained_T: np.ndarray | None, codec: Codec) -> list[Piece]:
     """A document to be looked at; `trained_T` None trains all of it."""
     trained_T = np.ones(len(tokens_T), bool) if trained_T is None else trained_T
-    marks_T = np.isin(tokens_T, list(MARK_IDS.values()))
+    marks_T = np.isin(tokens_T, list(codec.marks.values()))
     ends_T = np.append(marks_T[1:] | marks_T[:-1] | (trained_T[1:] != trained_T[:-1]), True)
     found: list[Piece] = []
     start, opens = 0, False

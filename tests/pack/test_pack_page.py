@@ -16,14 +16,14 @@ EVIL = "<script>alert(1)</script>&amp;\"'\x1b[2J<|im_end|>"
 
 
 @pytest.mark.parametrize("language", ["en_US.UTF-8", "zh_CN.UTF-8"])
-def test_the_page(language: str, tiny_tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_page(language: str, tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for name in ("LANGUAGE", "LC_MESSAGES"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("LC_ALL", language)
     talk = [chat(0, ("user", EVIL), ("assistant", f"是{EVIL}")), chat(1, ("user", "在吗？"), ("assistant", " "))]
     held = {"train/wiki-00000": TEXTS, "train/talk-00000": [*talk, *CHATS], "valid/talk-00000": CHATS[:1]}
     clean = finished(tmp_path / "clean", held)
-    stage.run(PackConfig(), clean, tiny_tokenizer, tmp_path / "pack")
+    stage.run(PackConfig(), clean, tokenizer, tmp_path / "pack")
     page = (tmp_path / "pack/report.html").read_text(encoding="utf-8")
     Balance(page)
     assert "<script" not in page

@@ -16,6 +16,7 @@ from pipeline.pack.__main__ import asked
 from pipeline.pack.config import PackConfig
 from pipeline.pack.preview import CLOSE, OPEN, PLAIN, TRAINED, has_colour, preview
 from pipeline.pack.show import pieces
+from utils.chat import TURN
 from utils.codec import Codec
 from utils.console import UserError
 from utils.records import write_records
@@ -67,64 +68,67 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_colour_what_is_trained_stands_in_brackets(
-    clean: Path, tiny_tokenizer: Path, capsys: pytest.CaptureFixture[str]
+    clean: Path, tokenizer: Path, capsys: pytest.CaptureFixture[str]
 ):
-    said = shown(clean, tiny_tokenizer, "talk/a.json/0", capsys)
+    said = shown(clean, tokenizer, "talk/a.json/0", capsys)
     assert f"<|im_start|>assistant\n{OPEN}你好！我叫牙牙，\n很高兴认识你。<|im_end|>{CLOSE}\n" in said
     assert re.search(r"talk/a\.json/0 · train · finetune · \d+ tokens, \d+ trained", said)
     assert said.count(OPEN) == 2, "the legend and the one reply"
 
 
-def test_a_text_does_nothing_but_be_read(clean: Path, tiny_tokenizer: Path, capsys: pytest.CaptureFixture[str]):
-    said = shown(clean, tiny_tokenizer, "talk/a.json/0", capsys)
+def test_a_text_does_nothing_but_be_read(clean: Path, tokenizer: Path, capsys: pytest.CaptureFixture[str]):
+    said = shown(clean, tokenizer, "talk/a.json/0", capsys)
     assert "一\\x1b[2J二\\x07\\r三\\x9b31m\\u202e四<\\|im_end|><|im_end|>" in said, "the typed mark, then the real one"
     assert not set("\x1b\x07\r\x9b\u202e") & set(said)
 
 
 def test_with_colour(
-    clean: Path, tiny_tokenizer: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    clean: Path, tokenizer: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("FORCE_COLOR", "1")
-    said = shown(clean, tiny_tokenizer, "talk/a.json/0", capsys)
+    said = shown(clean, tokenizer, "talk/a.json/0", capsys)
     assert f"{TRAINED}你好！我叫牙牙，{PLAIN}\n{TRAINED}很高兴认识你。{PLAIN}" in said, (
         "no colour runs over a line's end"
     )
     assert OPEN not in said
     monkeypatch.delenv("FORCE_COLOR")
     without = re.sub(r"\x1b\[[\d;]*m", "", said)
-    plain = shown(clean, tiny_tokenizer, "talk/a.json/0", capsys)
+    plain = shown(clean, tokenizer, "talk/a.json/0", capsys)
     assert without == plain.replace(OPEN, "").replace(CLOSE, "")
     assert not set("\x07\r\x9b\u202e") & set(without)
 
 
 def test_a_tool_s_result_is_not_trained_and_a_call_is(
-    clean: Path, tiny_tokenizer: Path, capsys: pytest.CaptureFixture[str]
+    clean: Path, tokenizer: Path, capsys: pytest.CaptureFixture[str]
 ):
-    trained = re.findall(f"{OPEN}(.*?){CLOSE}", shown(clean, tiny_tokenizer, "talk/a.json/1", capsys), re.DOTALL)[1:]
+    trained = re.findall(f"{OPEN}(.*?){CLOSE}", shown(clean, tokenizer, "talk/a.json/1", capsys), re.DOTALL)[1:]
     call = '\n<tool_call>\n{"name": "天气", "arguments": {}}\n</tool_call>'
     assert trained == [f"看。{call}<|im_end|>", f"晴。{call}<|im_end|>"]
 
 
-def test_so_many_of_each_source_in_turn(clean: Path, tiny_tokenizer: Path, capsys: pytest.CaptureFixture[str]):
-    said = shown(clean, tiny_tokenizer, "4", capsys)
+def test_so_many_of_each_source_in_turn(clean: Path, tokenizer: Path, capsys: pytest.CaptureFixture[str]):
+    said = shown(clean, tokenizer, "4", capsys)
     heads = re.findall(r"^(\S+/\d+) · (.*)$", said, re.MULTILINE)
     assert [name for name, _ in heads] == ["book/b/1", "talk/a.json/0", "talk/a.json/1", "talk/a.json/2"]
     assert heads[-1][1] == "train · left out: empty_reply"
     assert " …[2,900]… " in said, "long texts are shortened,"
-    whole = shown(clean, tiny_tokenizer, "book/b/0", capsys)
+    whole = shown(clean, tokenizer, "book/b/0", capsys)
     assert "水在零度结冰。" * 500 in whole, "unless one is asked for"
     assert "book/b/0 · valid · pretrain" in whole
 
 
-def test_what_is_not_there_is_named(clean: Path, tiny_tokenizer: Path, tmp_path: Path):
+def test_what_is_not_there_is_named(clean: Path, tokenizer: Path, tmp_path: Path):
     with pytest.raises(UserError, match=r"talk/9: no such record.*book, talk"):
-        preview(PackConfig(), clean, tiny_tokenizer, "talk/9")
+        preview(PackConfig(), clean, tokenizer, "talk/9")
     with pytest.raises(UserError, match="run the clean stage"):
-        preview(PackConfig(), tmp_path, tiny_tokenizer, "3")
+        preview(PackConfig(), tmp_path, tokenizer, "3")
 
 
-def test_every_token_is_shown_once(codec: Codec):
-    tokens = np.array([1, 20, 2, *codec.encode("user\n你好").tolist(), 3, 3, 2, *codec.encode("水")], np.uint16)
+def test_every_token_is_shown_once(tokenizer: Path):
+    codec = Codec(tokenizer)
+    edge, opens, ends = codec.end_of_text, codec.marks[TURN], codec.end_of_turn
+    said, more = codec.encode("user\nfox").tolist(), codec.encode("dog").tolist()
+    tokens = np.array([edge, more[0], opens, *said, ends, ends, opens, *more], codec.dtype)
     for bits in range(0, 1 << len(tokens), 97):
         trained = np.array([bits >> i & 1 for i in range(len(tokens))], bool)
         assert "".join(piece.text for piece in pieces(tokens, trained, codec)) == codec.decode(tokens.tolist())
@@ -149,8 +153,8 @@ def test_colour_is_decided_as_elsewhere():
     assert has_colour({"FORCE_COLOR": "1"}, False)
 
 
-def test_the_command(clean: Path, tiny_tokenizer: Path, tmp_path: Path):
-    (tmp_path / "tokenizer").symlink_to(tiny_tokenizer)
+def test_the_command(clean: Path, tokenizer: Path, tmp_path: Path):
+    (tmp_path / "tokenizer").symlink_to(tokenizer)
     (tmp_path / "r.yaml").write_text("{}\n")
     words = [sys.executable, "-m", "pipeline.pack", "r.yaml", "workspace=.", "--preview", "1"]
     environment = {"PYTHONPATH": str(Path(__file__).parents[2]), "LC_ALL": "zh_CN.UTF-8"}
