@@ -41,8 +41,10 @@ def preview(config: PackConfig, clean: Path, tokenizer: Path, wanted: str) -> No
     colour = has_colour(os.environ, sys.stdout.isatty())
     said = tell("trained", "参与训练")
     say(f"{TRAINED}{said}{PLAIN}" if colour else f"{OPEN}{said}{CLOSE}")
-    for split, record in _chosen(clean, wanted):
-        for line in told(record, split, codec, config.chat_in_pretrain, colour, 0 if not wanted.isdigit() else LONG):
+    count = int(wanted) if wanted.isdecimal() else None
+    chosen = _the_one(clean, wanted) if count is None else _first(clean, count)
+    for split, record in chosen:
+        for line in told(record, split, codec, config.chat_in_pretrain, colour, 0 if count is None else LONG):
             say(line)
 
 
@@ -53,16 +55,17 @@ def has_colour(environment: Mapping[str, str], is_terminal: bool) -> bool:
     return is_terminal and not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"
 
 
-def _chosen(clean: Path, wanted: str) -> Iterator[tuple[str, pa.RecordBatch]]:
-    """Splits and records, each a batch of one: the first of each source in turn, or the one that is asked for."""
-    if wanted.isdigit():
-        shards = record_shards(clean, "train").values()
-        sources = [
-            (batch.slice(i, 1) for path in paths for batch in _batches(path) for i in range(len(batch)))
-            for paths in shards
-        ]
-        yield from islice((("train", record) for record in _in_turn(sources)), int(wanted))
-        return
+def _first(clean: Path, count: int) -> Iterator[tuple[str, pa.RecordBatch]]:
+    """Splits and records, each a batch of one: the first of each source in turn."""
+    shards = record_shards(clean, "train").values()
+    sources = [
+        (batch.slice(i, 1) for path in paths for batch in _batches(path) for i in range(len(batch))) for paths in shards
+    ]
+    yield from islice((("train", record) for record in _in_turn(sources)), count)
+
+
+def _the_one(clean: Path, wanted: str) -> Iterator[tuple[str, pa.RecordBatch]]:
+    """The record of that id, and its split."""
     name = wanted.partition("/")[0]
     for split in SPLITS:
         for path in record_shards(clean, split).get(name, ()):

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from pipeline.pack.__main__ import asked
+from pipeline.pack.__main__ import asked, show
 from pipeline.pack.config import PackConfig
 from pipeline.pack.preview import CLOSE, OPEN, PLAIN, TRAINED, has_colour, preview
 from pipeline.pack.show import pieces
@@ -82,9 +80,7 @@ def test_a_text_does_nothing_but_be_read(clean: Path, tokenizer: Path, capsys: p
     assert not set("\x1b\x07\r\x9b\u202e") & set(said)
 
 
-def test_with_colour(
-    clean: Path, tokenizer: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-):
+def test_with_colour(clean: Path, tokenizer: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
     said = shown(clean, tokenizer, "talk/a.json/0", capsys)
     assert f"{TRAINED}你好！我叫牙牙，{PLAIN}\n{TRAINED}很高兴认识你。{PLAIN}" in said, (
@@ -98,9 +94,7 @@ def test_with_colour(
     assert not set("\x07\r\x9b\u202e") & set(without)
 
 
-def test_a_tool_s_result_is_not_trained_and_a_call_is(
-    clean: Path, tokenizer: Path, capsys: pytest.CaptureFixture[str]
-):
+def test_a_tool_s_result_is_not_trained_and_a_call_is(clean: Path, tokenizer: Path, capsys: pytest.CaptureFixture[str]):
     trained = re.findall(f"{OPEN}(.*?){CLOSE}", shown(clean, tokenizer, "talk/a.json/1", capsys), re.DOTALL)[1:]
     call = '\n<tool_call>\n{"name": "天气", "arguments": {}}\n</tool_call>'
     assert trained == [f"看。{call}<|im_end|>", f"晴。{call}<|im_end|>"]
@@ -120,6 +114,8 @@ def test_so_many_of_each_source_in_turn(clean: Path, tokenizer: Path, capsys: py
 def test_what_is_not_there_is_named(clean: Path, tokenizer: Path, tmp_path: Path):
     with pytest.raises(UserError, match=r"talk/9: no such record.*book, talk"):
         preview(PackConfig(), clean, tokenizer, "talk/9")
+    with pytest.raises(UserError, match="²: no such record"):
+        preview(PackConfig(), clean, tokenizer, "²")
     with pytest.raises(UserError, match="run the clean stage"):
         preview(PackConfig(), tmp_path, tokenizer, "3")
 
@@ -153,12 +149,17 @@ def test_colour_is_decided_as_elsewhere():
     assert has_colour({"FORCE_COLOR": "1"}, False)
 
 
-def test_the_command(clean: Path, tokenizer: Path, tmp_path: Path):
-    (tmp_path / "tokenizer").symlink_to(tokenizer)
+def test_the_command(
+    clean: Path,
+    tiny_tokenizer: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    (tmp_path / "tokenizer").symlink_to(tiny_tokenizer)
     (tmp_path / "r.yaml").write_text("{}\n")
-    words = [sys.executable, "-m", "pipeline.pack", "r.yaml", "workspace=.", "--preview", "1"]
-    environment = {"PYTHONPATH": str(Path(__file__).parents[2]), "LC_ALL": "zh_CN.UTF-8"}
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=120, env=environment)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"{OPEN}参与训练{CLOSE}\n\nbook/b/1 · train · pretrain · ")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
+    show(["r.yaml", "workspace=.", "--preview", "1"])
+    assert capsys.readouterr().out.startswith(f"{OPEN}参与训练{CLOSE}\n\nbook/b/1 · train · pretrain · ")
     assert not (tmp_path / "pack").exists()
