@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -80,7 +80,13 @@ def make_pack(folder: Path, verb: str, documents: Documents, size: int, shards: 
                 copy.write_batch(batch)
         counts[name] = {"documents": writer.documents * times, "tokens": writer.tokens * times}
     seedling.unlink()
-    write_manifest(folder, "pack", {}, {}, {"vocab_size": VOCABULARY, "shards": counts}, ("pyarrow",))
+    return finish(folder, counts, VOCABULARY)
+
+
+def finish(folder: Path, counts: Mapping[str, Mapping[str, int]], vocab_size: int) -> Path:
+    """The manifest of a pack whose shards are written: documents and tokens by shard, and the marks of our own."""
+    counters = {"vocab_size": vocab_size, "marks": MARK_IDS, "shards": counts}
+    write_manifest(folder, "pack", {}, {}, counters, ("pyarrow",))
     return folder
 
 

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.feed_shards import finish
 from pipeline.train.bins import cut_at_turns
 from pipeline.train.feed import BinnedDialogues, Rows, ShardFeed, Verb, batches, held_out
 from pipeline.train.order import assigned, permuted, weights
@@ -24,7 +25,6 @@ from utils.chat import END_OF_TEXT, MARK_IDS, PAD, TURN
 from utils.console import UserError
 from utils.shard_writer import shard_writer
 from utils.shards import Spans, sources
-from utils.stage import write_manifest
 
 EDGE, OPENS, PADDING = MARK_IDS[END_OF_TEXT], MARK_IDS[TURN], MARK_IDS[PAD]
 UNTRAINED = -100
@@ -44,10 +44,7 @@ def write_pack(
             for index, (tokens, spans) in enumerate(documents):
                 writer.add(str(index), np.array(tokens, dtype), spans, len(tokens))
         counts[name] = {"documents": writer.documents, "tokens": writer.tokens}
-    write_manifest(
-        folder, "pack", {}, {}, {"vocab_size": VOCABULARY, "marks": MARK_IDS, "shards": counts}, ("pyarrow",)
-    )
-    return folder
+    return finish(folder, counts, VOCABULARY)
 
 
 def text(lengths: list[int], first: int) -> list[tuple[list[int], None]]:
