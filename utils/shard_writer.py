@@ -53,7 +53,7 @@ class ShardWriter:
     """Collects documents and writes them a record batch at a time."""
 
     def __init__(self, path: Path, file: pa.RecordBatchFileWriter, kind: pa.Schema, vocab_size: int, dtype: np.dtype):
-        self.path, self.documents, self.tokens, self.trained, self.bytes, self.largest = path, 0, 0, 0, 0, 0
+        self.path, self.documents, self.tokens, self.trained, self.bytes = path, 0, 0, 0, 0
         self._file, self._schema, self._vocab_size, self._dtype = file, kind, vocab_size, dtype
         self._held: list[Documents] = []
         self._room = (BATCH_TOKENS, BATCH_DOCUMENTS)
@@ -72,15 +72,14 @@ class ShardWriter:
         if largest >= self._vocab_size:
             place = np.cumsum(some.lengths_N).searchsorted(some.tokens_T.argmax(), "right")
             raise UserError(
-                f"{self.path}: {some.ids[int(place)]} holds token {largest}, beyond the vocabulary of "
-                f"{self._vocab_size}; delete the tokenizer folder and run the tokenizer stage again"
+                f"{self.path}: {some.ids[int(place)]} holds token {largest:,}, beyond the vocabulary of "
+                f"{self._vocab_size:,}; delete the tokenizer folder and run the tokenizer stage again"
             )
         self._held.append(replace(some, tokens_T=some.tokens_T.astype(self._dtype, copy=False)))
         self.documents += len(some.ids)
         self.tokens += len(some.tokens_T)
         self.trained += len(some.tokens_T) if some.trained_T is None else int(some.trained_T.sum())
         self.bytes += int(some.n_bytes_N.sum())
-        self.largest = max(self.largest, largest)
         self._room = self._room[0] - len(some.tokens_T), self._room[1] - len(some.ids)
         if min(self._room) <= 0:
             self.flush()

@@ -9,6 +9,7 @@ opening a pack opens no shard; the first tokens taken from a source look into al
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -27,7 +28,7 @@ MAPPED_SHARDS = 1 << 14
 TOKENIZER, VOCAB_SIZE = "yaya.tokenizer", "yaya.vocab_size"
 """What a shard's own metadata says: the identity of the tokenizer's folder, and how many ids there are."""
 
-AGAIN = "delete the pack folder and run the pack stage again"
+PACK_AGAIN = "delete the pack folder and run the pack stage again"
 
 SPAN = pa.struct([("start", pa.int32()), ("end", pa.int32())])
 Spans = Sequence[tuple[int, int]]
@@ -69,9 +70,7 @@ class Shard:
             file = pa.ipc.open_file(self.content)
             self.batches = [_views(file.get_batch(i)) for i in range(file.num_record_batches)]
         except (pa.ArrowInvalid, OSError):
-            raise UserError(
-                f"{path}: missing or damaged; delete the pack folder and run the pack stage again"
-            ) from None
+            raise damaged(path) from None
         self.tokens = sum(len(batch.tokens_T) for batch in self.batches)
         self.documents = sum(len(batch.edges_N1) - 1 for batch in self.batches)
 
@@ -122,16 +121,12 @@ class Entry:
     def open(self) -> Shard:
         """The shard, which holds what the manifest says."""
         shard = Shard(self.path)
-        if (shard.documents, shard.tokens) != (self.documents, self.tokens):
-            raise UserError(
-                f"{self.path}: holds {shard.documents} documents and {shard.tokens} tokens, its manifest says "
-                f"{self.documents} and {self.tokens}; delete the pack folder and run the pack stage again"
-            )
+        refuse_other_counts(self.path, (shard.documents, shard.tokens), (self.documents, self.tokens))
         return shard
 
 
 @dataclass(frozen=True)
-class Directory:
+class Places:
     """Where the tokens of a source lie: B record batches with tokens in them, of all its shards."""
 
     first_B1: np.ndarray  # batch b holds the source's tokens first_B1[b] up to first_B1[b + 1]
@@ -164,38 +159,32 @@ class Source:
         raise IndexError(index)
 
     @cached_property
-    def directory(self) -> Directory:
+    def places(self) -> Places:
         """Made from the headers of all shards; what is damaged or not as its manifest says is named."""
         dtype = np.dtype(np.uint16)
         sizes: list[int] = []
         shards: list[int] = []
-        places: list[int] = []
+        firsts: list[int] = []
         for number, entry in enumerate(self.entries):
             shard = entry.open()
             for batch in (batch for batch in shard.batches if len(batch.tokens_T)):
                 if batch.tokens_T.dtype != dtype and sizes:
-                    raise UserError(
-                        f"{entry.path}: ids of {batch.tokens_T.dtype}, those before it are {dtype}; "
-                        "delete the pack folder and run the pack stage again"
-                    )
+                    told = f"ids of {batch.tokens_T.dtype}, those before it are {dtype}"
+                    raise UserError(f"{entry.path}: {told}; {PACK_AGAIN}")
                 dtype = batch.tokens_T.dtype
                 sizes.append(len(batch.tokens_T))
                 shards.append(number)
                 offset = batch.tokens_T.ctypes.data - shard.content.address
-                places.append(offset // dtype.itemsize)  # without a rest: Arrow aligns by 8 bytes
+                firsts.append(offset // dtype.itemsize)  # without a rest: Arrow aligns by 8 bytes
         first_B1 = np.cumsum([0, *sizes], dtype=np.int64)
-        return Directory(first_B1, np.array(shards, np.int64), np.array(places, np.int64), dtype)
+        return Places(first_B1, np.array(shards, np.int64), np.array(firsts, np.int64), dtype)
 
     def _map_shard(self, number: int) -> np.ndarray:
-        return mapped(self.entries[number].path, self.directory.dtype)
-
-    def check(self) -> None:
-        """Look into every shard now, so that what is wrong with one is named before anything begins."""
-        _ = self.directory
+        return mapped(self.entries[number].path, self.places.dtype)
 
     def take(self, starts_M: np.ndarray, ends_M: np.ndarray) -> np.ndarray:
         """The source's tokens from each start up to its end, all of them end to end."""
-        at = self.directory
+        at = self.places
         batch_M = at.first_B1.searchsorted(starts_M, "right") - 1
         last_M = at.first_B1.searchsorted(ends_M, "left") - 1
         if not np.array_equal(batch_M, last_M):  # some run on into the next record batch, or are empty
@@ -234,16 +223,11 @@ def sources(pack: Path, verb: str, split: str) -> dict[str, Source]:
     return {name: Source(name, entries) for name, entries in found.items()}
 
 
-def vocabulary(pack: Path) -> int:
-    """The vocabulary that the pack's ids come from: a model needs at least as many rows."""
-    return int(finished(pack)["counters"]["vocab_size"])
-
-
 def marks(pack: Path) -> dict[str, int]:
     """The ids of the marks in the pack's shards."""
     counters = finished(pack)["counters"]
     if "marks" not in counters:
-        raise UserError(f"{pack}: packed by an earlier version; delete the folder and run the pack stage again")
+        raise UserError(f"{pack}: packed by an earlier version; {PACK_AGAIN}")
     return dict(counters["marks"])
 
 
@@ -256,9 +240,30 @@ def finished(pack: Path) -> Json:
 
 
 def _entry(path: Path, counts: Json, file: Json) -> Entry:
-    size = path.stat().st_size if path.is_file() else 0
-    if size != file["size"]:
-        raise UserError(
-            f"{path}: {size} bytes, not {file['size']} as made; delete the pack folder and run the pack stage again"
-        )
+    stat_of(path, file["size"])
     return Entry(path, counts["documents"], counts["tokens"], file["hash"])
+
+
+# ---------------------------------------------------------------- what is wrong with a shard
+
+
+def stat_of(path: Path, size: int) -> os.stat_result:
+    """A shard's, if it is there and of the size that was made."""
+    if not path.is_file():
+        raise UserError(f"{path}: missing; {PACK_AGAIN}")
+    stat = path.stat()
+    if stat.st_size != size:
+        raise UserError(f"{path}: {stat.st_size:,} bytes, {size:,} as made; {PACK_AGAIN}")
+    return stat
+
+
+def damaged(path: Path) -> UserError:
+    """A shard that is not there, or cannot be read."""
+    return UserError(f"{path}: {'damaged' if path.is_file() else 'missing'}; {PACK_AGAIN}")
+
+
+def refuse_other_counts(path: Path, found: tuple[int, int], listed: tuple[int, int]) -> None:
+    """A shard has to hold the documents and the tokens that its manifest says."""
+    if found != listed:
+        holds, says = (f"{documents:,} documents and {tokens:,} tokens" for documents, tokens in (found, listed))
+        raise UserError(f"{path}: holds {holds}, its manifest says {says}; {PACK_AGAIN}")

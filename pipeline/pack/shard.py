@@ -104,7 +104,7 @@ class Output:
         self.lengths += np.bincount(np.searchsorted(LENGTHS, documents.lengths_N), minlength=len(self.lengths))
 
     def counts(self) -> Json:
-        return {name: getattr(self.writer, name) for name in ("documents", "tokens", "trained", "bytes", "largest")}
+        return {name: getattr(self.writer, name) for name in ("documents", "tokens", "trained", "bytes")}
 
 
 # ---------------------------------------------------------------- records to documents

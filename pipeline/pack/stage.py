@@ -84,8 +84,7 @@ def summary(parts: list[Json]) -> Json:
     for part in parts:
         split, source = part["split"], part["source"]
         for name, counts in part["shards"].items():
-            summed = {key: count for key, count in counts.items() if key != "largest"}
-            _add(report[name.partition("/")[0]].setdefault(split, {}).setdefault(source, {}), summed)
+            _add(report[name.partition("/")[0]].setdefault(split, {}).setdefault(source, {}), counts)
         if part["left_out"]:
             _add(report["left_out"].setdefault(split, {}).setdefault(source, {}), part["left_out"])
         for verb, counts in part["lengths"].items() if split == "train" else ():

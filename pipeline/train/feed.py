@@ -54,9 +54,6 @@ class Feed(Protocol):
     def rows(self, consumed: int, lanes: range) -> Rows:
         """Rows `lanes` of the batch that begins at sequence `consumed`."""
 
-    def ids(self, consumed: int, lanes: range) -> list[tuple[str, int]]:
-        """What identifies each of these sequences: its source, and which of the source's it is."""
-
     def cursors(self) -> Json:
         """State beyond `consumed`, as JSON, of the lanes that were asked for here; most feeds have none."""
 
@@ -189,7 +186,7 @@ class ShardFeed:
     ):
         keep_freed()  # a batch is some megabytes, made anew every step: clearing pages would take as long as reading
         self._reading = reading
-        self.by_source = held_out(pack, verb, seq_len, cache, split="train")
+        self.by_source = sequences_of(pack, verb, "train", seq_len, cache)
         sizes = {name: len(sequences) for name, sequences in self.by_source.items()}
         if not any(sizes.values()):
             raise UserError(f"{pack / verb}: nothing to train on there; give clean.inputs records of that kind")
@@ -238,10 +235,6 @@ class ShardFeed:
                 getattr(rows, field.name)[these_N] = getattr(some, field.name)
         return self._reading(rows, consumed + lanes.start) if self._reading else rows
 
-    def ids(self, consumed: int, lanes: range) -> list[tuple[str, int]]:
-        source_N, index_N = self._placed(consumed, lanes)
-        return [(self._names[number], index) for number, index in zip(source_N.tolist(), index_N.tolist(), strict=True)]
-
     def cursors(self) -> Json:
         return {}
 
@@ -263,13 +256,11 @@ class ShardFeed:
         return source_N, index_N
 
 
-def held_out(pack: Path, verb: Verb, seq_len: int, cache: Path, split: str = "valid") -> dict[str, Sequences]:
+def sequences_of(pack: Path, verb: Verb, split: str, seq_len: int, cache: Path) -> dict[str, Sequences]:
     """A split's sequences by source: fixed, complete, each byte in one of them. Empty if the split is."""
     ids = marks(pack)
     pad, edge, turn = ids[PAD], ids[END_OF_TEXT], ids[TURN]
     found = sources(pack, verb, split)
-    for source in found.values():
-        source.check()
     if verb == "pretrain":
         return {name: RunningText(source, seq_len, edge, pad) for name, source in found.items()}
     plans = {name: planned(source, seq_len, turn, cache) for name, source in found.items()}

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pipeline.train.config import FinetuneConfig, ModelConfig, PretrainConfig, TrainConfig
 from utils.console import UserError, say, tell
+from utils.shards import PACK_AGAIN
 from utils.stage import MANIFEST, Json, differences, hash_file, identity_of, manifest, read_json, set_aside
 
 RUN = "run.json"
@@ -57,7 +58,7 @@ def check_shards(pack: Path, tokenizer: Path) -> None:
     """Shards packed with another tokenizer would train nonsense."""
     known = manifest(pack)
     if known and known["inputs"].get("tokenizer", {}).get("identity") != _identity(tokenizer, ""):
-        raise UserError(f"{pack}: packed with another tokenizer than {tokenizer}; `python -m pipeline` packs it again")
+        raise UserError(f"{pack}: packed with another tokenizer than {tokenizer}; {PACK_AGAIN}")
 
 
 def known_run(output: Path) -> Json | None:

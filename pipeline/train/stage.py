@@ -25,7 +25,7 @@ from pipeline.train.announce import announce
 from pipeline.train.checkpoints import State
 from pipeline.train.config import ModelConfig, TrainConfig, Verb
 from pipeline.train.engine import DTYPES, Engine, Weights, resolve_precision, start
-from pipeline.train.feed import Feed, held_out
+from pipeline.train.feed import Feed, sequences_of
 from pipeline.train.hardware import peak_flops
 from pipeline.train.held_out import look
 from pipeline.train.horizon import horizon, steps
@@ -37,7 +37,7 @@ from pipeline.train.schedules import decay_start, warm_up
 from utils.codec import Codec
 from utils.console import UserError, rank, say, tell
 from utils.published import opened
-from utils.shard_check import check
+from utils.shard_check import refuse_damaged_shards
 from utils.stage import MANIFEST, Json, damaged_files, lock, manifest, whole, write_json, write_manifest
 
 TOKENS_AT_ONCE = {"cpu": 8_192, "cuda": 32_768}
@@ -62,6 +62,11 @@ class Task:
     recipe: Json = field(default_factory=dict)
     """The whole recipe as it was resolved, to be kept with the output."""
 
+    @property
+    def plan(self) -> Path:
+        """What was found out about the shards: a cache, which may be deleted."""
+        return self.output / "plan"
+
 
 def run(task: Task) -> bool:
     """Train, or go on training, or find that there is nothing to do (False)."""
@@ -77,15 +82,15 @@ def run(task: Task) -> bool:
     known = {} if replaced else lineage.known_run(task.output) or {}
     precision = known.get("precision") or resolve_precision(task.config.precision)
     codec = Codec(task.tokenizer)
-    if rank() == 0 and not task.config.streamed:
-        check(task.pack, task.verb, codec.vocab_size)
-    model = new_model(task, codec)  # before an engine is there that would have a say in how models are built
-    engine = start(task.config, precision)
     with ExitStack() as stack:
-        if engine.rank == 0:
+        if rank() == 0:
             stack.enter_context(lock(task.output))
-            if replaced:
-                lineage.keep_apart(task.output)
+        model = new_model(task, codec)  # before an engine is there that would have a say in how models are built
+        if rank() == 0 and not task.config.streamed:  # before other ranks could wait for this one; it writes, so last
+            refuse_damaged_shards(task.pack, task.verb, codec.vocab_size, task.plan)
+        engine = start(task.config, precision)
+        if engine.rank == 0 and replaced:
+            lineage.keep_apart(task.output)
         engine.wait()  # nobody looks into the folder before it is the one we write
         _train(task, codec, model, engine, now | {"precision": precision})
         engine.close()
@@ -156,10 +161,10 @@ def _open_data(task: Task, codec: Codec, engine: Engine) -> tuple[Feed, dict[str
     stream (a revision of the hub) that they hold to."""
 
     def opened() -> tuple[Feed, dict[str, Any]]:
-        cache = task.output / "plan"
-        feed = OBJECTIVES[task.verb].open_feed(task.config, task.pack, codec, cache)
-        windows = {} if task.config.streamed else held_out(task.pack, task.verb, task.config.seq_len, cache)
-        return feed, windows
+        feed = OBJECTIVES[task.verb].open_feed(task.config, task.pack, codec, task.plan)
+        if task.config.streamed:
+            return feed, {}
+        return feed, sequences_of(task.pack, task.verb, "valid", task.config.seq_len, task.plan)
 
     if engine.rank == 0:
         feed, windows = opened()

@@ -20,7 +20,7 @@ def refused(workspace: Path, *words: str) -> None:
     """Training says it in one line, and has not begun."""
     said = one_line(train("single", workspace, code=2))
     assert all(word in said for word in words), said
-    assert not (workspace / "pretrain" / "checkpoints").exists()
+    assert not (workspace / "pretrain").exists()
 
 
 def rewrite_ids(path: Path, value: int) -> None:
@@ -37,7 +37,7 @@ def test_ids_beyond_the_vocabulary_and_a_short_shard(workspace: Path) -> None:
     path = workspace / "pack" / SHARD
     whole = path.read_bytes()
     rewrite_ids(path, 65_000)
-    refused(workspace, SHARD, "holds token 65000, beyond")
+    refused(workspace, SHARD, "holds token 65,000, beyond")
     path.write_bytes(whole[:-64])
     refused(workspace, SHARD, "missing or damaged", "--until=pack")
     path.write_bytes(whole)

@@ -20,7 +20,7 @@ from pipeline.pack.config import PackConfig
 from pipeline.pack.stage import run as pack
 from pipeline.tokenizer.config import TokenizerConfig
 from pipeline.tokenizer.stage import run
-from pipeline.train.feed import held_out
+from pipeline.train.feed import sequences_of
 from tests.commands import TINY
 from tests.commands import run as command
 from utils.chat import MARK_IDS, MARKS, conversation
@@ -167,9 +167,9 @@ def test_what_follows_reads_the_marks_from_the_pack(cleaned: Path, taken: Path, 
     pack(PackConfig(chat_in_pretrain=True), cleaned, taken, tmp_path / "pack")
     codec = Codec(taken)
     assert set(codec.marks.values()) != set(MARK_IDS.values())
-    rows = held_out(tmp_path / "pack", "pretrain", 64, tmp_path, "train")["story"].rows(np.arange(1))
+    rows = sequences_of(tmp_path / "pack", "pretrain", "train", 64, tmp_path)["story"].rows(np.arange(1))
     assert rows.input_ids[0, 0] == codec.end_of_text
-    tuned = held_out(tmp_path / "pack", "finetune", 64, tmp_path, "train")["chat"].rows(np.arange(2))
+    tuned = sequences_of(tmp_path / "pack", "finetune", "train", 64, tmp_path)["chat"].rows(np.arange(2))
     assert (tuned.input_ids[:, 0] == codec.marks["<|im_start|>"]).all()
     assert (tuned.targets == codec.end_of_turn).any()
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from bench.feed_shards import finish
 from pipeline.train.bins import cut_at_turns
-from pipeline.train.feed import BinnedDialogues, Rows, ShardFeed, Verb, batches, held_out
+from pipeline.train.feed import BinnedDialogues, Rows, ShardFeed, Verb, batches, sequences_of
 from pipeline.train.order import assigned, permuted, weights
 from utils.chat import END_OF_TEXT, MARK_IDS, PAD, TURN
 from utils.console import UserError
@@ -99,6 +99,21 @@ def text_feed(
             shards[f"pretrain/train/{name}-{number:05d}.arrow"] = text(some, first)
             first += sum(some)
     return ShardFeed(write_pack(folder, shards), "pretrain", seq_len, seed, mix or {}, folder / "cache")
+
+
+def places(feed: ShardFeed) -> dict[bytes, tuple[str, int]]:
+    """The source of each row that there is, and which of its sequences it is: told by what stands in it."""
+    known: dict[bytes, tuple[str, int]] = {}
+    for name, sequences in feed.by_source.items():
+        stored = sequences.rows(np.arange(len(sequences))) if len(sequences) else None
+        known |= {row: (name, index) for index, row in enumerate(as_bytes(stored))} if stored else {}
+    assert len(known) == sum(map(len, feed.by_source.values())), "no two are alike"
+    return known
+
+
+def as_bytes(rows: Rows) -> list[bytes]:
+    pairs = zip(rows.input_ids, rows.targets, strict=True)
+    return [inputs.tobytes() + targets.tobytes() for inputs, targets in pairs]
 
 
 def epoch(feed: ShardFeed) -> Rows:
@@ -235,7 +250,7 @@ def test_the_last_target_is_the_next_sequences_first_input(tmp_path: Path):
 def test_a_batch_does_not_depend_on_who_asks(sizes: dict[str, list[int]], world: int, batch: int, consumed: int):
     with temporary() as folder:
         feed = text_feed(folder, sizes, 7)
-        whole, ids = feed.rows(consumed, range(batch)), feed.ids(consumed, range(batch))
+        whole = feed.rows(consumed, range(batch))
         each = -(-batch // world)
         shares = [range(min(r * each, batch), min((r + 1) * each, batch)) for r in range(world)]
         parts = [feed.rows(consumed, share) for share in shares]
@@ -243,7 +258,6 @@ def test_a_batch_does_not_depend_on_who_asks(sizes: dict[str, list[int]], world:
             assert np.array_equal(np.concatenate([getattr(part, name) for part in parts]), getattr(whole, name))
             assert getattr(whole, name).dtype == np.int32
             assert getattr(whole, name).shape == (batch, 7)
-        assert [name for share in shares for name in feed.ids(consumed, share)] == ids
 
 
 @given(corpora, st.integers(0, 4))
@@ -251,26 +265,27 @@ def test_a_batch_does_not_depend_on_who_asks(sizes: dict[str, list[int]], world:
 def test_each_sequence_once_an_epoch(sizes: dict[str, list[int]], number: int):
     with temporary() as folder:
         feed = text_feed(folder, sizes, 5)
-        ids = feed.ids(number * feed.sequences, range(feed.sequences))
-        expected = [(name, i) for name, sequences in feed.by_source.items() for i in range(len(sequences))]
-        assert sorted(ids) == sorted(expected)
+        read = feed.rows(number * feed.sequences, range(feed.sequences))
+        stored = [some.rows(np.arange(len(some))) for some in feed.by_source.values() if len(some)]
+        assert sorted(as_bytes(read)) == sorted(row for some in stored for row in as_bytes(some))
 
 
 def test_epochs_and_seeds_differ(tmp_path: Path):
     feed = text_feed(tmp_path / "a", {"wiki": [30] * 40}, 8)
     other = text_feed(tmp_path / "b", {"wiki": [30] * 40}, 8, seed=1)
-    size = range(feed.sequences)
-    assert feed.ids(0, size) != feed.ids(feed.sequences, size)
-    assert feed.ids(0, size) != other.ids(0, size)
-    assert feed.ids(0, size) == text_feed(tmp_path / "c", {"wiki": [30] * 40}, 8).ids(0, size)
+    first = as_bytes(epoch(feed))
+    assert first != as_bytes(feed.rows(feed.sequences, range(feed.sequences)))
+    assert first != as_bytes(epoch(other))
+    assert first == as_bytes(epoch(text_feed(tmp_path / "c", {"wiki": [30] * 40}, 8)))
 
 
 def test_a_mix_gives_each_source_its_share_and_its_own_epochs(tmp_path: Path):
     feed = text_feed(tmp_path, {"wiki": [30] * 40, "web": [30] * 4, "books": [30] * 4}, 8, mix={"wiki": 1, "web": 3})
     assert feed.left_aside == ["books"]
-    ids = feed.ids(0, range(400))
-    assert Counter(name for name, _ in ids) == {"wiki": 100, "web": 300}
-    web = [index for name, index in ids if name == "web"]
+    known = places(feed)
+    read = [known[row] for row in as_bytes(feed.rows(0, range(400)))]
+    assert Counter(name for name, _ in read) == {"wiki": 100, "web": 300}
+    web = [index for name, index in read if name == "web"]
     size = len(feed.by_source["web"])
     for start in range(0, len(web) - size, size):
         assert sorted(web[start : start + size]) == list(range(size))
@@ -280,7 +295,7 @@ def test_nothing_to_train_on_is_told(tmp_path: Path):
     write_pack(tmp_path, {})
     with pytest.raises(UserError, match="nothing to train on"):
         ShardFeed(tmp_path, "pretrain", 8, 0, {}, tmp_path / "cache")
-    assert held_out(tmp_path, "pretrain", 8, tmp_path / "cache") == {}
+    assert sequences_of(tmp_path, "pretrain", "valid", 8, tmp_path / "cache") == {}
 
 
 # ---------------------------------------------------------------- finetune
@@ -383,7 +398,7 @@ def test_the_plan_is_made_once_and_kept_by_length(tmp_path: Path):
 def test_held_out_text_is_read_once_by_any_ranks(world: int, rows: int):
     with temporary() as folder:
         write_pack(folder, {"pretrain/valid/wiki-00000.arrow": text([5, 9, 3, 20], 100)})
-        windows = held_out(folder, "pretrain", 6, folder / "cache")["wiki"]
+        windows = sequences_of(folder, "pretrain", "valid", 6, folder / "cache")["wiki"]
         seen: list[int] = []
         for rank in range(world):
             for part in batches(windows, rows, rank, world):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pipeline.train import bins
 from pipeline.train.bins import cut_at_turns
-from pipeline.train.feed import Rows, held_out
+from pipeline.train.feed import Rows, sequences_of
 from pipeline.train.fit import fitted
 from tests.train.test_feed import EDGE, OPENS, PADDING, UNTRAINED, temporary, write_pack
 from utils import shard_writer as writing
@@ -100,12 +100,12 @@ def assert_same(rows: Rows, plain: list[tuple[list[int], list[int], list[int]]])
 
 
 @given(texts, st.integers(2, 17), st.integers(0, 12), st.integers(1, 40))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_running_text(documents: list[Document], seq_len: int, split: int, batch_tokens: int) -> None:
     with temporary() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(writing, "BATCH_TOKENS", batch_tokens)  # rows run on over record batches and shards
         write_pack(folder, shard_names("pretrain", documents, split))
-        sequences = held_out(folder, "pretrain", seq_len, folder / "cache")["talk"]
+        sequences = sequences_of(folder, "pretrain", "valid", seq_len, folder / "cache")["talk"]
         plain = list(plain_text(documents, seq_len))
         assert len(sequences) == len(plain)
         if plain:
@@ -115,13 +115,13 @@ def test_running_text(documents: list[Document], seq_len: int, split: int, batch
 
 
 @given(st.lists(chats(), min_size=1, max_size=15), st.integers(3, 40), st.integers(0, 15), st.integers(1, 8))
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_binned_dialogues(documents: list[Document], seq_len: int, split: int, window: int) -> None:
     with temporary() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(writing, "BATCH_DOCUMENTS", 4)
         patch.setattr(bins, "WINDOW", window)
         write_pack(folder, shard_names("finetune", documents, split))
-        sequences = held_out(folder, "finetune", seq_len, folder / "cache")["talk"]
+        sequences = sequences_of(folder, "finetune", "valid", seq_len, folder / "cache")["talk"]
         plain = list(plain_dialogues(documents, seq_len, window))
         assert len(sequences) == len(plain)
         if plain:
@@ -133,5 +133,5 @@ def test_binned_dialogues(documents: list[Document], seq_len: int, split: int, w
 def test_ids_of_32_bits(tmp_path: Path) -> None:
     documents: list[Document] = [([EDGE, 150_000, 50, 70_000], None), ([EDGE, 149_999], None)]
     write_pack(tmp_path, shard_names("pretrain", documents, 1), np.uint32)
-    sequences = held_out(tmp_path, "pretrain", 3, tmp_path / "cache")["talk"]
+    sequences = sequences_of(tmp_path, "pretrain", "valid", 3, tmp_path / "cache")["talk"]
     assert_same(sequences.rows(np.arange(2)), list(plain_text(documents, 3)))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
-from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from utils import shard_writer as writing
 from utils.console import UserError
-from utils.shard_check import VERIFIED, check
+from utils.shard_check import VERIFIED, refuse_damaged_shards
 from utils.shard_writer import Documents, shard_writer
 from utils.shards import Shard, sources
 from utils.stage import MANIFEST, read_json, write_json, write_manifest
@@ -122,13 +122,14 @@ def test_a_short_or_missing_shard_is_named(tmp_path: Path):
     victim = pack / "pretrain/train/wiki-00002.arrow"
     whole = victim.read_bytes()
     victim.write_bytes(whole[:-1])
-    with pytest.raises(UserError, match=r"wiki-00002\.arrow"):
+    told = rf"wiki-00002\.arrow: {len(whole) - 1:,} bytes, {len(whole):,} as made; delete"
+    with pytest.raises(UserError, match=told):
         sources(pack, "pretrain", "train")
     victim.write_bytes(b"x" * len(whole))
     with pytest.raises(UserError, match=r"wiki-00002\.arrow.*damaged"):
         sources(pack, "pretrain", "train")["wiki"].document(5)
     victim.unlink()
-    with pytest.raises(UserError, match=r"wiki-00002\.arrow"):
+    with pytest.raises(UserError, match=r"wiki-00002\.arrow: missing; delete"):
         sources(pack, "pretrain", "train")
 
 
@@ -137,7 +138,9 @@ def test_a_shard_with_fewer_tokens_than_its_manifest_says_is_named(tmp_path: Pat
     known = read_json(pack / "manifest.json")
     known["counters"]["shards"]["pretrain/train/wiki-00000.arrow"]["tokens"] += 1
     write_json(pack / "manifest.json", known)
-    with pytest.raises(UserError, match=r"wiki-00000\.arrow.*its manifest says"):
+    with pytest.raises(
+        UserError, match=r"wiki-00000\.arrow: holds 5 documents and 35 tokens, its manifest says 5 documents and 36"
+    ):
         sources(pack, "pretrain", "train")["wiki"].document(0)
 
 
@@ -177,98 +180,144 @@ def test_documents_together_are_what_each_is_alone(documents: list[tuple[int, in
 FIRST, SECOND = "pretrain/train/wiki-00000.arrow", "pretrain/train/wiki-00002.arrow"
 
 
-def test_a_sound_pack_passes_and_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    pack = make_pack(tmp_path)
-    check(pack, "pretrain", 501)
-    check(pack, "finetune", 1)
-    assert read_json(pack / VERIFIED)[FIRST]["largest"] == 500
-    monkeypatch.setattr(pa.ipc, "open_file", None)
-    check(pack, "pretrain", 600)
+@pytest.fixture
+def pack(tmp_path: Path) -> Path:
+    return make_pack(tmp_path / "pack")
+
+
+def check(pack: Path, vocab_size: int = 600, verb: str = "pretrain") -> None:
+    refuse_damaged_shards(pack, verb, vocab_size, pack.with_name("plan"))
+
+
+def overwrite(path: Path, data: bytes) -> None:
+    """Other bytes; the file's size and time stay."""
+    stat = path.stat()
+    assert len(data) == stat.st_size
+    path.write_bytes(data)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def relist(pack: Path, name: str) -> None:
+    """Let the manifest say the size that a shard has now."""
+    known = read_json(pack / MANIFEST)
+    known["files"][name]["size"] = (pack / name).stat().st_size
+    write_json(pack / MANIFEST, known)
+
+
+def test_a_sound_pack_passes_and_is_read_once(pack: Path):
+    check(pack, 501)
+    check(pack, 1, "finetune")
+    check(pack)
+    overwrite(pack / FIRST, b"x" * (pack / FIRST).stat().st_size)
+    check(pack)
     os.utime(pack / FIRST, ns=(1, 1))
-    with pytest.raises(TypeError):
-        check(pack, "pretrain", 600)
+    with pytest.raises(UserError, match=r"wiki-00000\.arrow: damaged; delete"):
+        check(pack)
 
 
-def test_an_id_beyond_the_model_s_vocabulary_is_refused(tmp_path: Path):
-    pack = make_pack(tmp_path)
-    for _ in "ab":  # read, and known from before
-        with pytest.raises(
-            UserError, match=r"wiki-00000\.arrow: holds token 500, beyond the model's vocabulary of 500"
-        ):
-            check(pack, "pretrain", 500)
-    check(pack, "pretrain", 501)
+def test_nothing_is_written_into_a_pack_nor_noted_of_a_bad_one(pack: Path):
+    before = sorted(pack.rglob("*"))
+    with pytest.raises(UserError):
+        check(pack, 500)
+    assert not pack.with_name("plan").exists()
+    check(pack)
+    assert [path.name for path in pack.with_name("plan").iterdir()] == [VERIFIED]
+    assert sorted(pack.rglob("*")) == before
 
 
-def test_an_id_written_over_the_file_is_refused(tmp_path: Path):
-    pack = make_pack(tmp_path)
+def test_an_id_beyond_the_model_s_vocabulary_is_refused(pack: Path):
+    told = r"wiki-00000\.arrow: holds token 500, beyond the model's vocabulary of 500"
+    with pytest.raises(UserError, match=told):
+        check(pack, 500)
+    check(pack, 501)
+    with pytest.raises(UserError, match=told):  # known from before
+        check(pack, 500)
+
+
+def test_an_id_written_over_the_file_is_refused(pack: Path):
     data = (pack / SECOND).read_bytes()
     place = data.index(np.array([1, 500, 2, 7], np.uint16).tobytes())
     (pack / SECOND).write_bytes(data[:place] + b"\xff\xff" + data[place + 2 :])
-    with pytest.raises(UserError, match=r"wiki-00002\.arrow: holds token 65535"):
-        check(pack, "pretrain", 600)
+    with pytest.raises(UserError, match=r"wiki-00002\.arrow: holds token 65,535"):
+        check(pack)
 
 
-def test_a_shard_of_another_tokenizer_is_refused(tmp_path: Path):
-    pack = make_pack(tmp_path)
-    check(pack, "pretrain", 600)
+def test_a_shard_of_another_tokenizer_is_refused(pack: Path):
+    check(pack)
     write(pack / SECOND, tokenizer="theirs")
+    relist(pack, SECOND)
     with pytest.raises(UserError, match=r"wiki-00002\.arrow: packed with another tokenizer \(theirs\)"):
-        check(pack, "pretrain", 600)
+        check(pack)
 
 
-def test_a_shard_that_the_manifest_does_not_name_is_refused(tmp_path: Path):
-    pack = make_pack(tmp_path)
+def test_a_shard_that_the_manifest_does_not_name_is_refused(pack: Path):
     shutil.copy(pack / FIRST, pack / "pretrain/train/wiki-00001.arrow")
     with pytest.raises(UserError, match=r"wiki-00001\.arrow: not made by this pack"):
-        check(pack, "pretrain", 600)
-    check(pack, "finetune", 600)
+        check(pack)
+    check(pack, verb="finetune")
 
 
 @pytest.mark.parametrize("left", [0, 7, 400, -1])
-def test_a_shard_cut_short_is_refused(tmp_path: Path, left: int):
-    pack = make_pack(tmp_path)
+def test_a_shard_cut_short_is_refused(pack: Path, left: int):
     data = (pack / FIRST).read_bytes()
     (pack / FIRST).write_bytes(data[:left])
     with pytest.raises(
         UserError, match=rf"wiki-00000\.arrow: {len(data[:left]):,} bytes, {len(data):,} as made; delete"
     ):
-        check(pack, "pretrain", 600)
+        check(pack)
     (pack / FIRST).unlink()
-    with pytest.raises(UserError, match=r"wiki-00000\.arrow: missing"):
-        check(pack, "pretrain", 600)
+    with pytest.raises(UserError, match=r"wiki-00000\.arrow: missing; delete"):
+        check(pack)
 
 
-def test_a_shard_with_fewer_documents_than_its_manifest_says_is_refused(tmp_path: Path):
-    pack = make_pack(tmp_path)
+def test_a_shard_with_fewer_documents_than_its_manifest_says_is_refused(pack: Path):
     with shard_writer(pack / FIRST, 600, np.dtype(np.uint16), "ours") as writer:
         writer.add("a", np.array([1, 2], np.uint16), None, 6)
-    with pytest.raises(UserError, match=r"wiki-00000\.arrow: holds 1 documents, its manifest says 5"):
-        check(pack, "pretrain", 600)
+    relist(pack, FIRST)
+    told = "holds 1 documents and 2 tokens, its manifest says 5 documents and 35 tokens; delete"
+    with pytest.raises(UserError, match=rf"wiki-00000\.arrow: {told}"):
+        check(pack)
 
 
-def test_damage_anywhere_is_told_in_one_line_or_does_no_harm(tmp_path: Path):
-    pack = make_pack(tmp_path)
+def test_damage_anywhere_is_told_in_one_line_or_passes(pack: Path):
     data = (pack / FIRST).read_bytes()
+    told = []
     for place in range(0, len(data), 61):
-        (pack / FIRST).write_bytes(data[:place] + b"\xa5" * 24 + data[place + 24 :])
-        with suppress(UserError):
-            check(pack, "pretrain", 600)
+        (pack / FIRST).write_bytes(data[:place] + (b"\xa5" * 24 + data[place + 24 :])[: len(data) - place])
+        try:
+            check(pack)
+        except UserError as error:
+            told.append(str(error))
+    assert len(told) > 5
+    assert not any("\n" in line for line in told)
 
 
-def test_a_pack_that_may_only_be_read_and_a_damaged_note(tmp_path: Path):
-    pack = make_pack(tmp_path)
-    (pack / VERIFIED).write_text("{")
-    check(pack, "pretrain", 600)
-    (pack / VERIFIED).unlink()
-    (pack / VERIFIED).mkdir()  # what cannot be written, even by root
-    check(pack, "pretrain", 600)
+def test_a_folder_that_may_only_be_read(pack: Path):
+    (pack.with_name("plan") / VERIFIED).mkdir(parents=True)  # what cannot be written, even by root
+    check(pack)
 
 
-def test_a_pack_from_before_shards_knew_their_tokenizer_passes(tmp_path: Path):
-    pack = make_pack(tmp_path)
-    write(pack / FIRST, tokenizer="")
-    write(pack / SECOND, tokenizer="")
+@pytest.mark.parametrize("entry", ["5", "[]", "{}", '{"size": 1}', None])
+def test_a_damaged_note_is_written_anew(pack: Path, entry: str | None):
+    check(pack)
+    note = pack.with_name("plan") / VERIFIED
+    sound = read_json(note)
+    note.write_text("{" if entry is None else json.dumps(sound | {FIRST: json.loads(entry)}))
+    check(pack)
+    assert read_json(note) == sound
+    for name in sound[FIRST]:
+        lacks = {key: value for key, value in sound[FIRST].items() if key != name}
+        for other in (lacks, lacks | {name: []}, sound[FIRST] | {"more": 1}):
+            write_json(note, sound | {FIRST: other})
+            check(pack)
+            assert read_json(note) == sound
+
+
+def test_a_pack_from_before_shards_knew_their_tokenizer_passes(pack: Path):
+    for name in (FIRST, SECOND):
+        write(pack / name, tokenizer="")
+        relist(pack, name)
     known = read_json(pack / MANIFEST)
     del known["counters"]["tokenizer"]
     write_json(pack / MANIFEST, known)
-    check(pack, "pretrain", 600)
+    check(pack)
