@@ -38,6 +38,9 @@ SCHEMA = pa.schema(
     ]
 )
 
+AT_ONCE = 4096
+"""Records of a batch that is read."""
+
 Record = dict[str, Any]
 
 
@@ -73,37 +76,42 @@ def read_records(path: Path, columns: Sequence[str] | None = None) -> Iterator[R
 
 
 def record_batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """A shard's records as Arrow, some thousands at a time."""
-    with _damage_told(path):
-        file = pq.ParquetFile(path)
-        yield from file.iter_batches(batch_size=4096, columns=list(columns) if columns else None)
+    """A shard's records as Arrow."""
+    with _opened(path) as file:
+        yield from file.iter_batches(AT_ONCE, columns=list(columns) if columns else None)
 
 
-def read_batches(path: Path, columns_of: Mapping[str, Sequence[str]]) -> Iterator[pa.RecordBatch]:
-    """A shard a few thousand records at a time: `id`, `kind`, and the columns that the kinds found there ask for."""
-    with _damage_told(path), pq.ParquetFile(path) as file:
+def batches_by_kind(path: Path, columns_of: Mapping[str, Sequence[str]]) -> Iterator[pa.RecordBatch]:
+    """The same with `id`, `kind`, and those columns only that the kinds found there ask for."""
+    with _opened(path) as file:
         for number in range(file.num_row_groups):
             kinds = file.read_row_group(number, columns=["kind"], use_threads=False).column(0).unique().to_pylist()
             wanted = ["id", "kind", *(name for kind in kinds for name in columns_of.get(kind, ()))]
-            yield from file.iter_batches(4096, [number], columns=wanted, use_threads=False)
+            yield from file.iter_batches(AT_ONCE, [number], columns=wanted, use_threads=False)
 
 
 def kinds_in(clean: Path, split: str = "train") -> dict[str, int]:
     """How many records of each kind a split holds."""
     counts: dict[str, int] = {}
     for path in _all(record_shards(clean, split)):
-        with _damage_told(path):
-            for batch in pq.ParquetFile(path).iter_batches(columns=["kind"]):
-                for pair in batch.column("kind").value_counts().to_pylist():
-                    counts[pair["values"]] = counts.get(pair["values"], 0) + pair["counts"]
+        for batch in record_batches(path, ["kind"]):
+            for pair in batch.column("kind").value_counts().to_pylist():
+                counts[pair["values"]] = counts.get(pair["values"], 0) + pair["counts"]
     return counts
 
 
+def footer(path: Path) -> pq.FileMetaData:
+    """What a shard says of itself: rows, and the size of each column in each row group."""
+    with _opened(path) as file:
+        return file.metadata
+
+
 @contextmanager
-def _damage_told(path: Path) -> Iterator[None]:
+def _opened(path: Path) -> Iterator[pq.ParquetFile]:
     """A shard that is there and cannot be read was damaged after it was written: one line instead of a traceback."""
     try:
-        yield
+        with pq.ParquetFile(path) as file:
+            yield file
     except (FileNotFoundError, PermissionError, MemoryError):
         raise
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:

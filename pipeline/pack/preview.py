@@ -21,7 +21,7 @@ from pipeline.pack.shard import COLUMNS_OF, lots_of
 from pipeline.pack.show import Piece, pieces, shortened, visible
 from utils.codec import Codec
 from utils.console import UserError, say, tell
-from utils.records import SPLITS, read_batches, record_shards
+from utils.records import SPLITS, batches_by_kind, record_shards
 from utils.stage import manifest
 
 PREVIEW = "--preview"
@@ -81,7 +81,7 @@ def _the_one(clean: Path, wanted: str) -> Iterator[tuple[str, pa.RecordBatch]]:
 
 
 def _batches(path: Path) -> Iterator[pa.RecordBatch]:
-    return read_batches(path, COLUMNS_OF)
+    return batches_by_kind(path, COLUMNS_OF)
 
 
 def _in_turn(sources: Sequence[Iterator[pa.RecordBatch]]) -> Iterator[pa.RecordBatch]:

@@ -23,7 +23,7 @@ from pipeline.pack.validate import why_not
 from utils.arrays import numpy_of, strings
 from utils.chat import conversation
 from utils.codec import Codec
-from utils.records import read_batches
+from utils.records import batches_by_kind
 from utils.shard_writer import Documents, ShardWriter, shard_writer
 from utils.stage import Json, read_json, write_json
 
@@ -112,7 +112,7 @@ class Output:
 
 def lots(path: Path, codec: Codec, chat_in_pretrain: bool, left_out: Counter[str]) -> Iterator[Lot]:
     """A clean shard's documents in stored order; `left_out` counts the records that make none, by reason."""
-    for batch in read_batches(path, COLUMNS_OF):
+    for batch in batches_by_kind(path, COLUMNS_OF):
         yield from lots_of(batch, codec, chat_in_pretrain, left_out)
 
 

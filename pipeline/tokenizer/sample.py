@@ -16,13 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import xxhash
 
 from pipeline.tokenizer.config import TokenizerConfig
 from utils.chat import conversation
 from utils.language import LANGUAGES, language
-from utils.records import Record, record_batches, record_shards
+from utils.records import Record, footer, record_batches, record_shards
 
 LINE = 2000
 """Characters a training sentence has at most; SentencePiece drops longer ones silently, or counts positions wrong."""
@@ -62,9 +61,9 @@ def estimate(clean: Path, config: TokenizerConfig) -> Estimate:
     records = text = 0
     for shards in record_shards(clean, "train").values():
         for shard in shards:
-            footer = pq.ParquetFile(shard).metadata
-            records += footer.num_rows
-            for group in (footer.row_group(i) for i in range(footer.num_row_groups)):
+            said = footer(shard)
+            records += said.num_rows
+            for group in (said.row_group(i) for i in range(said.num_row_groups)):
                 columns = (group.column(i) for i in range(group.num_columns))
                 text += sum(c.total_uncompressed_size for c in columns if _is_text(c.path_in_schema))
     sample = min(text, config.sample_megabytes * 1_000_000)
