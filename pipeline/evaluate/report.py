@@ -145,7 +145,7 @@ def _reading(life: Life) -> Section | None:
             tell("split", "划分"),
             tell("documents", "篇数"),
             tell("tokens", "词元"),
-            tell("trained", "受训词元"),
+            tell("trained", "参与训练的词元"),
             tell("bytes a token", "字节 / 词元"),
         ]
         blocks.append(table(head, rows))
@@ -164,7 +164,7 @@ def _training(life: Life) -> Section | None:
             facts(
                 {
                     tell(f"{verb}: steps", f"{verb}：步数"): steps[-1]["step"],
-                    tell("trained tokens", "受训词元"): tokens,
+                    tell("trained tokens", "参与训练的词元"): tokens,
                     tell("time", "用时"): duration(seconds),
                     tell("tokens a second", "词元 / 秒"): round(tokens / seconds) if seconds else "–",
                 }

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.pack.show import Piece, pieces, shortened
+from pipeline.pack.validate import in_words
 from utils.charts import bars
 from utils.codec import Codec
 from utils.console import tell
@@ -25,31 +26,17 @@ LONG = 1200
 ASKED = (512, 1024, 2048)
 """Lengths of a row that people train with."""
 
-REASONS = {
-    "empty_text": ("no text", "没有文字"),
-    "preference": ("preference pairs: not packed yet", "偏好对：暂不打包"),
-    "unknown_kind": ("neither text nor chat", "既非文本也非对话"),
-    "unknown_role": (
-        "a role that is none of system, user, assistant, tool",
-        "角色不是 system、user、assistant、tool 之一",
-    ),
-    "no_trained_token": ("the assistant says nothing", "助手没有说话"),
-    "tools_not_json": ("its tools are no JSON list of objects", "工具不是由对象组成的 JSON 列表"),
-    "calls_not_json": ("a tool call is no JSON list of objects", "工具调用不是由对象组成的 JSON 列表"),
-    "empty_reply": ("an assistant turn with neither words nor calls", "助手的一轮既无文字也无调用"),
-    "system_not_first": ("a system turn that is not the first", "system 不在开头"),
-    "result_without_call": ("a tool's result that no call asked for", "没有调用却有工具结果"),
-    "reply_before_user": ("a reply before the user has spoken", "用户还没说话，助手先答"),
-    "repeated_reply": ("the same reply word for word twice in a row", "前后两次回答一字不差"),
-    "two_replies": ("two assistant turns with nobody between them", "助手连说两轮"),
-}
-
 
 def page_of(report: Json, folder: Path, codec: Codec) -> str:
     """The whole page; `folder` holds the shards."""
     sections = [_amounts(report), _lengths(report), _left_out(report), _dialogues(folder, codec)]
     title = tell("From clean records to tokens", "从干净语料到词元")
     return page(title, [section for section in sections if section])
+
+
+def counted(verb: str, documents: int) -> str:
+    """So many documents of a verb; what finetune reads are dialogues."""
+    return tell(f"{documents:,} documents", f"{documents:,} {'段对话' if verb == 'finetune' else '篇'}")
 
 
 def _amounts(report: Json) -> Section:
@@ -63,18 +50,16 @@ def _amounts(report: Json) -> Section:
         train = report[verb].get("train", {}).values()
         if train:
             documents, tokens, trained = (sum(s[name] for s in train) for name in ("documents", "tokens", "trained"))
-            small = tell(
-                f"{documents:,} documents, {trained / max(tokens, 1):.0%} trained",
-                f"{documents:,} 篇，训练 {trained / max(tokens, 1):.0%}",
-            )
+            share = f"{trained / max(tokens, 1):.0%}"
+            small = counted(verb, documents) + tell(f", {share} trained", f"，{share} 的词元参与训练")
             tiles[tell(f"{verb}: tokens", f"{verb}：词元")] = (tokens, small)
     head = [
         tell("for", "用于"),
         tell("split", "划分"),
         tell("source", "来源"),
-        tell("documents", "篇数"),
+        tell("documents", "数量"),
         tell("tokens", "词元"),
-        tell("trained", "受训"),
+        tell("trained", "参与训练"),
         tell("bytes a token", "字节 / 词元"),
     ]
     return Section(tell("How much there is", "有多少"), [facts(tiles), table(head, rows)])
@@ -93,7 +78,8 @@ def _lengths(report: Json) -> Section:
             *(f"{a + 1:,}–{b:,}" for a, b in pairwise(edges)),
             f"> {edges[-1]:,}",
         ]
-        title = tell(f"{verb}: documents by their tokens", f"{verb}：按词元数的篇数")
+        chinese = "对话数" if verb == "finetune" else "篇数"
+        title = tell(f"{verb}: documents by their tokens", f"{verb}：按词元数统计的{chinese}")
         blocks.append(bars(dict(zip(names, counts, strict=True)), title))
         rows = [[clamped(name), *(_longer(some, edges, asked) for asked in ASKED)] for name, some in by_source.items()]
         if len(rows) > 1:
@@ -116,14 +102,13 @@ def _left_out(report: Json) -> Section:
     for split, sources in report["left_out"].items():
         for source, reasons in sources.items():
             for reason, count in sorted(reasons.items(), key=lambda item: -item[1]):
-                why = escape(tell(*REASONS[reason]))
+                why = escape(in_words(reason))
                 name = Html(f'<span class="term"><code>{escape(reason)}</code><small>{why}</small></span>')
                 rows.append([name, clamped(source), split, count])
-    title = tell("What was left out", "没有收入的")
+    title = tell("What was left out", "已略去的记录")
     if not rows:
-        return Section(
-            title, [], tell("Nothing: every clean record is in the shards.", "没有：每条干净记录都在分片里。")
-        )
+        nothing = tell("Nothing: every clean record is in the shards.", "无：清洗后的每条记录都已写入分片。")
+        return Section(title, [], nothing)
     head = [tell("why", "原因"), tell("source", "来源"), tell("split", "划分"), tell("records", "记录")]
     return Section(title, [table(head, rows)])
 
@@ -147,7 +132,7 @@ def _dialogue(source: str, shard: Shard, index: int, codec: Codec) -> Html:
     for start, end in spans or ():
         trained_T[start:end] = True
     tokens, trained = f"{len(tokens_T):,}", f"{int(trained_T.sum()):,}"
-    label = f"{source} · " + tell(f"{tokens} tokens, {trained} trained", f"{tokens} 个词元，训练 {trained} 个")
+    label = f"{source} · " + tell(f"{tokens} tokens, {trained} trained", f"{tokens} 个词元，{trained} 个参与训练")
     body = "".join(_marked(piece) for piece in pieces(tokens_T, trained_T, codec))
     head = f'<p class="labels"><span>{escape(label)}</span></p>'
     return Html(f'<article class="labelled">{head}<p dir="auto">{body}</p></article>')

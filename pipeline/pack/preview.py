@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from pipeline.pack.config import PackConfig
 from pipeline.pack.shard import COLUMNS_OF, lots_of
 from pipeline.pack.show import Piece, pieces, shortened, visible
+from pipeline.pack.validate import in_words
 from utils.codec import Codec
 from utils.console import UserError, say, tell
 from utils.records import SPLITS, batches_by_kind, record_shards
@@ -104,7 +105,8 @@ def told(
     for verb, some in lots_of(record, codec, chat_in_pretrain, left_out):
         trained = len(some.tokens_T) if some.trained_T is None else int(some.trained_T.sum())
         counts = tell(
-            f"{len(some.tokens_T):,} tokens, {trained:,} trained", f"{len(some.tokens_T):,} 个词元，训练 {trained:,} 个"
+            f"{len(some.tokens_T):,} tokens, {trained:,} trained",
+            f"{len(some.tokens_T):,} 个词元，{trained:,} 个参与训练",
         )
         yield ""
         yield f"{BOLD if colour else ''}{head} · {verb} · {counts}{PLAIN if colour else ''}"
@@ -114,7 +116,7 @@ def told(
         )
     for reason in left_out:
         yield ""
-        yield f"{head} · " + tell(f"left out: {reason}", f"未收入：{reason}")
+        yield f"{head} · " + tell("left out: ", "已略去：") + in_words(reason)
 
 
 def coloured(shown: Sequence[tuple[Piece, str]]) -> str:

@@ -15,8 +15,9 @@ from functools import partial
 from pathlib import Path
 
 from pipeline.pack.config import PackConfig
-from pipeline.pack.page import page_of
+from pipeline.pack.page import counted, page_of
 from pipeline.pack.shard import LENGTHS, NOTES, Task, opened, pack_shard
+from pipeline.pack.validate import in_words
 from utils.console import UserError, progress, say, tell
 from utils.records import SPLITS, kinds_in, record_shards
 from utils.stage import Json, build, identity, write_json
@@ -104,12 +105,13 @@ def _say_what_was_done(report: Json) -> None:
         if not sources:
             continue
         documents, tokens, trained = (sum(s[name] for s in sources) for name in ("documents", "tokens", "trained"))
-        en = f"pack: {verb} {documents:,} documents, {tokens:,} tokens, {trained:,} trained"
-        say(tell(en, f"打包：{verb} {documents:,} 篇，{tokens:,} 个词元，训练 {trained:,} 个"))
+        amount = counted(verb, documents)
+        en = f"pack: {verb} {amount}, {tokens:,} tokens, {trained:,} trained"
+        say(tell(en, f"打包：{verb} {amount}，{tokens:,} 个词元，{trained:,} 个参与训练"))
     reasons: Json = {}
     for some in report["left_out"].values():
         for counts in some.values():
             _add(reasons, counts)
     if reasons:
-        listed = ", ".join(f"{name} {count:,}" for name, count in sorted(reasons.items()))
-        say(tell(f"pack: left out: {listed}", f"打包：未收入：{listed}"))
+        listed = tell("; ", "；").join(f"{in_words(name)} {count:,}" for name, count in sorted(reasons.items()))
+        say(tell(f"pack: left out: {listed}", f"打包：已略去：{listed}"))

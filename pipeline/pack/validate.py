@@ -13,14 +13,39 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from utils.chat import ROLES, Message
+from utils.console import tell
 
 _ROLES = frozenset(ROLES)
 SHORT = 10
 """Characters of a reply that may well answer two questions in a row: 好的。"""
 
-
 IN_ORDER = (["user", "assistant"], ["system", "user", "assistant"])
 """What most dialogues are: nobody can speak out of turn or repeat himself."""
+
+REASONS = {
+    "empty_text": ("no text", "没有文字"),
+    "preference": ("preference pairs: not packed yet", "偏好对：暂不打包"),
+    "unknown_kind": ("neither text nor chat", "既非文本也非对话"),
+    "unknown_role": (
+        "a role that is none of system, user, assistant, tool",
+        "角色不是 system、user、assistant、tool 之一",
+    ),
+    "no_trained_token": ("the assistant says nothing", "助手没有说话"),
+    "tools_not_json": ("its tools are no JSON list of objects", "工具不是由对象组成的 JSON 列表"),
+    "calls_not_json": ("a tool call is no JSON list of objects", "工具调用不是由对象组成的 JSON 列表"),
+    "empty_reply": ("an assistant turn with neither words nor calls", "助手的一轮既无文字也无调用"),
+    "system_not_first": ("a system turn that is not the first", "system 不在开头"),
+    "result_without_call": ("a tool's result that no call asked for", "没有调用却有工具结果"),
+    "reply_before_user": ("a reply before the user has spoken", "用户还没说话，助手先答"),
+    "repeated_reply": ("the same reply word for word twice in a row", "前后两次回答一字不差"),
+    "two_replies": ("two assistant turns with nobody between them", "助手连说两轮"),
+}
+"""Why a record is left out, in words; the first three are not told by `why_not`."""
+
+
+def in_words(reason: str) -> str:
+    """A reason, in the reader's language."""
+    return tell(*REASONS[reason])
 
 
 def why_not(messages: Sequence[Message], tools: str | None = None) -> str | None:

@@ -104,7 +104,7 @@ def test_so_many_of_each_source_in_turn(clean: Path, tokenizer: Path, capsys: py
     said = shown(clean, tokenizer, "4", capsys)
     heads = re.findall(r"^(\S+/\d+) · (.*)$", said, re.MULTILINE)
     assert [name for name, _ in heads] == ["book/b/1", "talk/a.json/0", "talk/a.json/1", "talk/a.json/2"]
-    assert heads[-1][1] == "train · left out: empty_reply"
+    assert heads[-1][1] == "train · left out: an assistant turn with neither words nor calls"
     assert " …[2,900]… " in said, "long texts are shortened,"
     whole = shown(clean, tokenizer, "book/b/0", capsys)
     assert "水在零度结冰。" * 500 in whole, "unless one is asked for"

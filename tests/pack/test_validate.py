@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.pack.page import REASONS
-from pipeline.pack.validate import SHORT, why_not
+from pipeline.pack.validate import REASONS, SHORT, why_not
 
 Turns = list[dict[str, Any]]
 CALL = json.dumps([{"name": "天气", "arguments": {"城市": "北京"}}], ensure_ascii=False)
