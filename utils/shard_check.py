@@ -10,19 +10,19 @@ import pyarrow as pa
 
 from utils.console import UserError
 from utils.shards import PACK_AGAIN, TOKENIZER, damaged, finished, refuse_other_counts, stat_of
-from utils.stage import Json, read_json, write_json
+from utils.stage import Json, hash_file, read_json, write_json
 
 VERIFIED = "verified.json"
 """In the cache: what was found in each shard, at which size and time."""
 
-KINDS = {"size": int, "mtime_ns": int, "documents": int, "tokens": int, "largest": int, "tokenizer": str}
+KINDS = {"size": int, "mtime_ns": int, "documents": int, "tokens": int, "largest": int, "tokenizer": str, "hash": str}
 """What is noted of a shard."""
 
 
 def refuse_damaged_shards(pack: Path, verb: str, vocab_size: int, cache: Path) -> None:
     """Before training starts: refuse a verb's shards that are not what the pack stage made, or not for this vocabulary.
 
-    Every shard is read once (15 GB/s from the page cache); one that did not change since is not read again. What was
+    Every shard is read once; one that did not change since is not read again. What was
     found is noted in `cache`, if all are sound.
     """
     known = finished(pack)
@@ -36,6 +36,8 @@ def refuse_damaged_shards(pack: Path, verb: str, vocab_size: int, cache: Path) -
     seen = {name: _seen(pack / name, known["files"][name]["size"], before.get(name)) for name in sorted(listed)}
     for name, found in seen.items():
         _refuse_other(pack / name, found, listed[name], known["counters"].get("tokenizer", ""), vocab_size)
+        if found["hash"] != known["files"][name]["hash"]:
+            raise UserError(f"{pack / name}: not what the pack stage wrote there; {PACK_AGAIN}")
     if before != seen:
         with suppress(OSError):  # where nothing can be written, all are read again each time
             write_json(cache / VERIFIED, seen)
@@ -59,7 +61,8 @@ def _seen(path: Path, size: int, before: Any) -> Json:
             whose = (file.schema.metadata or {}).get(TOKENIZER.encode(), b"").decode()
     except (pa.ArrowInvalid, OSError, KeyError):
         raise damaged(path) from None
-    return when | {"documents": documents, "tokens": tokens, "largest": largest, "tokenizer": whose}
+    said = {"documents": documents, "tokens": tokens, "largest": largest, "tokenizer": whose}
+    return when | said | {"hash": hash_file(path)}
 
 
 def _is_note(value: Any) -> bool:

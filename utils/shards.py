@@ -19,8 +19,9 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
+from utils.chat import MARKS
 from utils.console import UserError
-from utils.stage import Json, manifest
+from utils.stage import MANIFEST, Json, manifest
 
 MAPPED_SHARDS = 1 << 14
 """Shards that stay mapped once they were read: half a kilobyte of memory each; a process may map 65 thousand files."""
@@ -226,9 +227,10 @@ def sources(pack: Path, verb: str, split: str) -> dict[str, Source]:
 def marks(pack: Path) -> dict[str, int]:
     """The ids of the marks in the pack's shards."""
     counters = finished(pack)["counters"]
-    if "marks" not in counters:
+    found = counters.get("marks")
+    if not isinstance(found, dict) or not set(MARKS) <= found.keys():
         raise UserError(f"{pack}: packed by an earlier version; {PACK_AGAIN}")
-    return dict(counters["marks"])
+    return found
 
 
 def finished(pack: Path) -> Json:
@@ -236,7 +238,20 @@ def finished(pack: Path) -> Json:
     known = manifest(pack)
     if known is None:
         raise UserError(f"{pack}: not finished (no manifest.json); run the pack stage first")
+    if not _is_pack(known):
+        raise UserError(f"{pack / MANIFEST}: damaged; {PACK_AGAIN}")
     return known
+
+
+def _is_pack(known: Json) -> bool:
+    """Does every shard have its counts, and a size and hash?"""
+    try:
+        for name, counts in known["counters"]["shards"].items():
+            int(counts["documents"]), int(counts["tokens"]), int(known["files"][name]["size"])
+            str(known["files"][name]["hash"])
+    except (KeyError, TypeError, AttributeError, ValueError):
+        return False
+    return True
 
 
 def _entry(path: Path, counts: Json, file: Json) -> Entry:

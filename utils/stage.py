@@ -199,19 +199,20 @@ def write_manifest(
         if name == MANIFEST or path.name.startswith("."):
             continue
         sync(path)
-        files[name] = _entry_of(path)
+        files[name] = file_entry(path)
     value = {"stage": stage, "config": config, "inputs": inputs, "counters": counters}
     write_json(folder / MANIFEST, value | {"versions": versions(*packages), "files": files})
 
 
-def _entry_of(path: Path) -> Json:
+def file_entry(path: Path) -> Json:
+    """What a manifest says of a file."""
     return {"size": path.stat().st_size, "hash": hash_file(path)}
 
 
 def vouch_again(folder: Path, names: Iterable[str]) -> None:
     """Let the manifest of a complete folder say what these files of it are now."""
     known = read_json(folder / MANIFEST, "files")
-    known["files"] |= {name: _entry_of(folder / name) for name in names}
+    known["files"] |= {name: file_entry(folder / name) for name in names}
     write_json(folder / MANIFEST, known)
 
 

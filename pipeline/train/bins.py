@@ -21,13 +21,14 @@ from typing import IO
 import numpy as np
 
 from pipeline.train.fit import fitted
+from utils.console import UserError
 from utils.shards import Batch, Source, mapped, ranges
-from utils.stage import read_json, whole, write_json
+from utils.stage import file_entry, read_json, whole, write_json
 
 WINDOW = 100_000
 """Pieces that are binned together: bounds memory, and keeps neighbours of the stored order near each other."""
 
-FORM = 2
+FORM = 3
 """Raise it when the plan of the same shards would come out different, so that no old plan is read."""
 
 PARTS = ("pieces", "trained", "edges")
@@ -49,15 +50,23 @@ def planned(source: Source, seq_len: int, turn: int, cache: Path) -> Plan:
     paths = [cache / f"{stem}.{part}" for part in PARTS]
     note = cache / f"{stem}.json"  # written last
     types = number_types(source, seq_len)
-    if not note.is_file():
+    if not _is_whole(note, paths):
         with ExitStack() as drafts:
             files = [drafts.enter_context(drafts.enter_context(whole(path)).open("wb")) for path in paths]
             counts = make_plan(source, seq_len, turn, files)
-        write_json(note, counts)
+        write_json(note, {"counts": counts, "files": [file_entry(path) for path in paths]})
     pieces_P2, trained_S2, edges_B2 = (
         mapped(path, dtype).reshape(-1, 2) for path, dtype in zip(paths, types, strict=True)
     )
-    return Plan(pieces_P2, trained_S2, edges_B2, read_json(note))
+    return Plan(pieces_P2, trained_S2, edges_B2, read_json(note)["counts"])
+
+
+def _is_whole(note: Path, paths: Sequence[Path]) -> bool:
+    """Is the plan there, as it was made? If not it is made again: it is only a cache."""
+    try:
+        return bool(read_json(note, "counts")["files"] == [file_entry(path) for path in paths])
+    except (OSError, UserError, KeyError):
+        return False
 
 
 def number_types(source: Source, seq_len: int) -> tuple[np.dtype, np.dtype, np.dtype]:

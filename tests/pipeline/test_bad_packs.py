@@ -38,6 +38,8 @@ def test_ids_beyond_the_vocabulary_and_a_short_shard(workspace: Path) -> None:
     whole = path.read_bytes()
     rewrite_ids(path, 65_000)
     refused(workspace, SHARD, "holds token 65,000, beyond")
+    rewrite_ids(path, 300)
+    refused(workspace, SHARD, "not what the pack stage wrote")
     path.write_bytes(whole[:-64])
     refused(workspace, SHARD, "missing or damaged", "--until=pack")
     path.write_bytes(whole)

@@ -390,6 +390,25 @@ def test_the_plan_is_made_once_and_kept_by_length(tmp_path: Path):
     assert len(list((tmp_path / "cache").iterdir())) == 2 * len(stamps)
 
 
+@pytest.mark.parametrize("harm", [b"", b"short", None])
+@pytest.mark.parametrize("part", ["pieces", "trained", "edges", "json"])
+def test_a_plan_that_is_not_as_it_was_made_is_made_again(tmp_path: Path, part: str, harm: bytes | None):
+    shapes = [[(5, False), (7, True)]] * 9
+    folder = write_pack(tmp_path, {"finetune/train/talk-00000.arrow": dialogues(shapes)})
+
+    def rows() -> Rows:
+        return ShardFeed(folder, "finetune", 24, 0, {}, tmp_path / "cache").rows(0, range(4))
+
+    before = rows()
+    path = next((tmp_path / "cache").glob(f"*.{part}"))
+    if harm is None:
+        path.unlink()
+    else:
+        path.write_bytes(harm + path.read_bytes()[len(harm) + 3 :])
+    after = rows()
+    assert all(np.array_equal(getattr(before, name), getattr(after, name)) for name in vars(before))
+
+
 # ---------------------------------------------------------------- held out
 
 

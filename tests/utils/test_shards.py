@@ -311,13 +311,3 @@ def test_a_damaged_note_is_written_anew(pack: Path, entry: str | None):
             write_json(note, sound | {FIRST: other})
             check(pack)
             assert read_json(note) == sound
-
-
-def test_a_pack_from_before_shards_knew_their_tokenizer_passes(pack: Path):
-    for name in (FIRST, SECOND):
-        write(pack / name, tokenizer="")
-        relist(pack, name)
-    known = read_json(pack / MANIFEST)
-    del known["counters"]["tokenizer"]
-    write_json(pack / MANIFEST, known)
-    check(pack)
