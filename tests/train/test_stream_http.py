@@ -234,12 +234,15 @@ def test_a_host_without_ranges_is_asked_once_for_each_reading(codec: Codec, caps
     assert f"a copy of {len(file.getvalue()) / 1e6:.1f} MB, one file at a time, goes to {tempfile.gettempdir()}" in said
 
 
-def test_a_full_temporary_folder_is_named(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_temporary_folder_is_named(
+    codec: Codec, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """At once: waiting would not make room."""
     with serving(Host(lines(), ranges=False)) as host:
         monkeypatch.setattr(tempfile, "TemporaryFile", lambda: open("/dev/full", "w+b"))  # noqa: SIM115
         with pytest.raises(UserError, match=f"disk full: {tempfile.gettempdir()}, .*TMPDIR"):
             feed(host, codec)
+    assert "try 1" not in capsys.readouterr().err
 
 
 SELF_SIGNED = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=nobody -out"
