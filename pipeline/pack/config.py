@@ -17,3 +17,7 @@ class PackConfig:
 
     chat_in_pretrain: bool = False
     """Let pretrain read the chat too; it does so anyway if there is no text."""
+
+    def __post_init__(self) -> None:
+        if self.workers < 0:
+            raise ValueError(f"workers = {self.workers}; give a number of processes, or 0 for one a core")

@@ -188,6 +188,8 @@ class ShardFeed:
         self._reading = reading
         self.by_source = sequences_of(pack, verb, "train", seq_len, cache)
         sizes = {name: len(sequences) for name, sequences in self.by_source.items()}
+        if not any(sizes.values()) and self.counts.get("documents"):
+            raise UserError(f"{verb}.seq_len = {seq_len}: no turn that is trained fits in a row; give longer rows")
         if not any(sizes.values()):
             raise UserError(f"{pack / verb}: nothing to train on there; give clean.inputs records of that kind")
         self._weights = weights(sizes, mix, f"{verb}.mix")
