@@ -27,6 +27,7 @@ import yaml
 
 from bench.feed_shards import dialogues, make_pack, text
 from bench.real_text import DATA
+from pipeline.train.announce import told_fill
 from pipeline.train.config import Verb
 from pipeline.train.feed import BinnedDialogues, ShardFeed
 from pipeline.train.order import assigned, permuted
@@ -110,11 +111,6 @@ def speed(pack: Path, verb: Verb) -> None:
         words = [sys.executable, "-m", "bench.feed_shards", str(pack), verb, str(seq_len), "200"]
         rise = int(subprocess.run(words, cwd=ROOT, check=True, capture_output=True, text=True).stdout)
         print(f"  memory, plan and all: {rise / 1e6:.0f} MB", flush=True)
-
-
-def told_fill(held: float, slots: float, seq_len: int) -> str:
-    """How full rows are, and would be of one dialogue each."""
-    return f"{held:.1f} dialogues a row, {slots / seq_len:.2%} full; padded, one a row: {slots / held / seq_len:.1%}"
 
 
 def order() -> None:

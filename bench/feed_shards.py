@@ -24,6 +24,7 @@ import pyarrow as pa
 from pipeline.train.config import Verb
 from pipeline.train.feed import ShardFeed
 from utils.chat import END_OF_TEXT, END_OF_TURN, MARK_IDS, TURN
+from utils.memory import anonymous
 from utils.shard_writer import shard_writer
 from utils.shards import Spans
 from utils.stage import write_manifest
@@ -93,17 +94,17 @@ def finish(folder: Path, counts: Mapping[str, Mapping[str, int]], vocab_size: in
 @contextmanager
 def watched_memory() -> Iterator[list[int]]:
     """Within: how far this process's anonymous memory rises above where it stands now, in bytes, looked at often."""
-    before, rise, done = _anonymous(), [0], threading.Event()
+    before, rise, done = anonymous(), [0], threading.Event()
 
     def watch() -> None:
         while not done.wait(0.003):
-            rise[0] = max(rise[0], _anonymous() - before)
+            rise[0] = max(rise[0], anonymous() - before)
 
     thread = threading.Thread(target=watch)
     thread.start()
     try:
         yield rise
-        rise[0] = max(rise[0], _anonymous() - before)
+        rise[0] = max(rise[0], anonymous() - before)
     finally:
         done.set()
         thread.join()
@@ -116,11 +117,6 @@ def memory(pack: Path, verb: Verb, seq_len: int, batches: int) -> int:
         for number in range(batches):
             feed.rows(feed.sequences * number // batches, range(64))
     return rise[0]
-
-
-def _anonymous() -> int:
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon:"))
 
 
 if __name__ == "__main__":

@@ -10,56 +10,47 @@ runs in a process of its own. Memory is the anonymous part of the resident set, 
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import multiprocessing
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import cycle, islice
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import sentencepiece
 
 from bench.flaky_host import Host, serving
-from bench.real_text import DATA
+from bench.real_text import DATA, chapters
+from pipeline.tokenizer.config import TokenizerConfig
+from pipeline.tokenizer.publish import publish
+from pipeline.tokenizer.sample import lines_of
+from pipeline.tokenizer.vocabulary import learn
 from pipeline.train.stream import StreamFeed
 from pipeline.train.stream_source import Anchor, Stream
-from utils.chat import MARKS
-from utils.codec import SPM, Codec
+from utils.codec import Codec
+from utils.memory import anonymous
 
 PARTS = 4
 
 
-def chapters(megabytes: float) -> list[str]:
+def repeated(megabytes: float) -> list[str]:
     """Documents of real text, again from the beginning where there are too few."""
-    table = pq.read_table(DATA / "classics_bitext.parquet", columns=["book", "chapter", "modern"]).to_pylist()
-    found: dict[tuple[str, str], list[str]] = {}
-    for row in table:
-        found.setdefault((row["book"], row["chapter"]), []).append(row["modern"])
     texts: list[str] = []
     size = 0.0
-    while size < megabytes * 1e6:
-        for lines in found.values():
-            texts.append(f"{len(texts)}\n" + "".join(lines))
-            size += len(texts[-1].encode())
-            if size >= megabytes * 1e6:
-                break
+    for text in cycle(chapters(DATA)):
+        if size >= megabytes * 1e6:
+            break
+        texts.append(f"{len(texts)}\n{text}")
+        size += len(texts[-1].encode())
     return texts
 
 
 def codec(folder: Path, texts: list[str]) -> Codec:
-    """A tokenizer of 6,400 pieces."""
-    model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.Train(
-        sentence_iterator=(text[:4000] for text in texts[:3000]), model_writer=model, vocab_size=6400,
-        model_type="bpe", byte_fallback=True, split_digits=True, normalization_rule_name="identity",
-        add_dummy_prefix=False, remove_extra_whitespaces=False, allow_whitespace_only_pieces=True,
-        control_symbols=list(MARKS), bos_id=-1, eos_id=-1, pad_id=-1, minloglevel=2, max_sentence_length=1 << 16,
-    )  # fmt: skip
-    (folder / SPM).write_bytes(model.getvalue())
+    """A tokenizer as the stage makes it."""
+    lines = [line for text in texts[:3000] for line in lines_of(text[:4000])]
+    publish(learn(lines, TokenizerConfig()).model, folder)
     return Codec(folder)
 
 
@@ -79,12 +70,6 @@ def host(folder: Path, port: multiprocessing.Queue[int]) -> None:
         time.sleep(3600)
 
 
-def anonymous() -> int:
-    """Bytes of memory that are this process's own, and on no disk."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
-
-
 def timed(work: Callable[[], int]) -> tuple[float, float]:
     """Millions a CPU second, and a second."""
     began, wall = time.process_time(), time.perf_counter()
@@ -100,7 +85,7 @@ def rows(feed: StreamFeed, batches: Iterator[int], lanes: range) -> int:
 def measure(name: str, source: str, ours: Codec, options: argparse.Namespace, documents: int, tokens: int) -> None:
     """A line of figures for one source."""
     read = Stream.open(source, "text").documents(Anchor())
-    megabytes = timed(lambda: sum(len(document.text) for document in islice(read, documents)))
+    characters, _ = timed(lambda: sum(len(document.text) for document in islice(read, documents)))
     feed = StreamFeed.open(source, "text", ours, options.seq_len, options.lanes, 0)
     every = range(options.lanes)
     feed.rows(0, every)
@@ -109,7 +94,7 @@ def measure(name: str, source: str, ours: Codec, options: argparse.Namespace, do
     rate, wall = timed(lambda: rows(feed, steps, every))
     grown = (anonymous() - before) / 1e6
     print(f"{name:24} {rate:6.2f} M tokens/s of CPU, {wall:6.2f} of the clock; read alone "
-          f"{megabytes[0]:6.1f} M characters/s of CPU; memory +{grown:.0f} MB", flush=True)  # fmt: skip
+          f"{characters:6.1f} M characters/s of CPU; memory +{grown:.0f} MB", flush=True)  # fmt: skip
     eighth = StreamFeed.open(source, "text", ours, options.seq_len, options.lanes, 0)
     share = range(max(1, options.lanes // 8))
     rate, _ = timed(lambda: rows(eighth, iter(range(tokens // (options.lanes * options.seq_len))), share))
@@ -128,7 +113,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        texts = chapters(options.megabytes)
+        texts = repeated(options.megabytes)
         ours = codec(folder, texts)
         write(folder, texts)
         documents = len(texts)

@@ -35,9 +35,9 @@ import pyarrow.parquet as pq
 import yaml
 
 from bench import clean
-from bench.real_text import DATA
-from utils.chat import conversation
-from utils.encoders import SPM
+from bench.real_text import DATA, chapters
+from pipeline.tokenizer.sample import texts_of
+from utils.encoders import SPM, byte_level_letters
 from utils.records import SCHEMA, read_records, record_shards, write_table
 from utils.stage import read_json, write_manifest
 
@@ -60,16 +60,6 @@ class Took:
 
 
 # ---------------------------------------------------------------- corpora
-
-
-def classics(data: Path) -> list[str]:
-    """The modern text of each chapter."""
-    columns = pq.read_table(data / "classics_bitext.parquet", columns=["book", "chapter", "line", "modern"])
-    rows = sorted(zip(*(column.to_pylist() for column in columns.columns), strict=True), key=lambda row: row[2])
-    chapters: dict[tuple[str, str], list[str]] = {}
-    for book, chapter, _, modern in rows:
-        chapters.setdefault((book, chapter), []).append(modern or "")
-    return ["".join(lines) for lines in chapters.values()]
 
 
 def pages(data: Path) -> list[str]:
@@ -109,17 +99,10 @@ def write_clean(folder: Path, table: pa.Table, source: str, size: float) -> Path
 # ---------------------------------------------------------------- those who are compared
 
 
-def texts_of(shards: Sequence[Path]) -> list[str]:
+def texts_in(shards: Sequence[Path]) -> list[str]:
     """What SentencePiece gets of them: documents, or a dialogue's segments."""
-    found: list[str] = []
-    for path in shards:
-        for record in read_records(path, ["kind", "text", "messages", "tools"]):
-            if record["kind"] == "text":
-                found.append(record["text"])
-            else:
-                segments = conversation(record["messages"], record["tools"])
-                found += [segment.text for segment in segments if not segment.is_mark]
-    return found
+    columns = ["kind", "text", "messages", "tools"]
+    return [text for path in shards for record in read_records(path, columns) for text in texts_of(record)]
 
 
 def raw(workspace: Path, processes: int) -> Took:
@@ -142,7 +125,7 @@ def _encode(model: str, shards: Sequence[Path], start: Barrier, results: Any) ->
     import sentencepiece
 
     spm = sentencepiece.SentencePieceProcessor(model_file=model)
-    texts = texts_of(shards)
+    texts = texts_in(shards)
     size = sum(len(text.encode()) for text in texts)
     start.wait()
     results.put(_timed(lambda: sum(len(spm.Encode(text, return_type="numpy")) for text in texts), size))
@@ -178,7 +161,7 @@ def others(workspace: Path) -> Iterator[tuple[str, Callable[[], Took]]]:
     """`tokenizers` and tiktoken over a sample, one thread and two."""
     texts: list[str] = []
     size = 0
-    for text in texts_of(sorted((workspace / "clean/train").glob("*.parquet"))[:1]):
+    for text in texts_in(sorted((workspace / "clean/train").glob("*.parquet"))[:1]):
         if size < SAMPLE:
             texts.append(text)
             size += len(text.encode())
@@ -196,7 +179,6 @@ def others(workspace: Path) -> Iterator[tuple[str, Callable[[], Took]]]:
 def _apart(work: Callable[..., None], threads: int, workspace: Path, texts: list[str]) -> Took:
     context = multiprocessing.get_context("spawn")
     results = context.Queue()
-    os.environ |= {"RAYON_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "true"}
     child = context.Process(target=work, args=(threads, workspace, texts, results))
     child.start()
     took: Took = results.get()
@@ -205,6 +187,7 @@ def _apart(work: Callable[..., None], threads: int, workspace: Path, texts: list
 
 
 def _tokenizers(threads: int, workspace: Path, texts: list[str], results: Any) -> None:
+    os.environ |= {"RAYON_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "true"}
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(workspace / "tokenizer/tokenizer.json"))
@@ -232,17 +215,10 @@ def byte_level(texts: list[str], size: int) -> tuple[str, dict[bytes, int]]:
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, show_progress=False)
     tokenizer.train_from_iterator(texts[:2000], trainer)
-    letters = dict(zip(_gpt2_letters(), range(256), strict=True))
+    letters = byte_level_letters()
     assert set(letters) == set(alphabet)
     pattern = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"
     return pattern, {bytes(letters[c] for c in piece): rank for piece, rank in tokenizer.get_vocab().items()}
-
-
-def _gpt2_letters() -> list[str]:
-    """The letter that stands for each byte in GPT-2's vocabulary."""
-    shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    hidden = iter(range(256, 512))
-    return [chr(b) if b in shown else chr(next(hidden)) for b in range(256)]
 
 
 # ---------------------------------------------------------------- the table
@@ -303,7 +279,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=given.folder) as name:
         folder = Path(name)
         tables = {
-            "zh": text_table(classics(given.data), "classics"),
+            "zh": text_table(chapters(given.data), "classics"),
             "en": text_table(pages(given.data), "pages"),
             "chat": talk(given.data, folder),
         }

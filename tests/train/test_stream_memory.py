@@ -20,10 +20,7 @@ from pathlib import Path
 from pipeline.train import stream_source
 from pipeline.train.stream import SOURCE, StreamFeed
 from utils.codec import Codec
-
-def anonymous():
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1e3 for line in lines if line.startswith("RssAnon"))
+from utils.memory import anonymous
 
 def is_temporary(name):
     try:
@@ -37,7 +34,7 @@ feed.rows(0, range(batch))
 before, most = anonymous(), 0.0
 for step in range(1, steps):
     feed.rows(step * batch, range(batch))
-    most = max(most, anonymous() - before)
+    most = max(most, (anonymous() - before) / 1e6)
 links = [os.stat(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd") if is_temporary(name)]
 lanes = [cursor["document"] for name, cursor in feed.cursors().items() if name != SOURCE]
 print(json.dumps({"grown": most, "files": sum(link.st_size for link in links) / 1e6, "read": max(lanes)}))
