@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.pack import stage
+from pipeline.pack.config import PackConfig
 from pipeline.pack.shard import NOTES
 from tests.commands import ROOT, environment
 from utils.records import write_records
@@ -46,8 +48,8 @@ def files(folder: Path) -> dict[str, str]:
 
 
 def whole(folder: Path) -> dict[str, str]:
-    """Packed without a kill, by one process; then put away."""
-    assert start(folder, 1).wait(120) == 0
+    """Packed without a kill, in this process; then put away."""
+    assert stage.run(PackConfig(workers=1), folder / "clean", folder / "tokenizer", folder / "pack")
     found = files(folder)
     shutil.rmtree(folder / "pack")
     return found
@@ -72,7 +74,7 @@ def test_killed_after_its_first_shard(tiny_tokenizer: Path, tmp_path: Path):
     kept = finished_shards(folder)
     assert 0 < len(kept) < 8, "killed before its end"
     before = {path.name: path.stat().st_ino for path in kept}
-    assert start(folder, 1).wait(120) == 0
+    assert stage.run(PackConfig(workers=1), folder / "clean", folder / "tokenizer", folder / "pack")
     assert files(folder) == wanted
     made = folder / "pack/pretrain/train"
     assert {name: (made / name).stat().st_ino for name in before} == before, "finished shards are the same files"
@@ -81,9 +83,12 @@ def test_killed_after_its_first_shard(tiny_tokenizer: Path, tmp_path: Path):
 @pytest.mark.slow
 def test_killed_at_random_moments(tiny_tokenizer: Path, tmp_path: Path):
     folder = workspace(tmp_path, tiny_tokenizer, 24, 600_000)
-    began = time.monotonic()
     wanted = whole(folder)
+    began = time.monotonic()
+    assert start(folder, 1).wait(120) == 0
     seconds = time.monotonic() - began
+    assert files(folder) == wanted
+    shutil.rmtree(folder / "pack")
     chosen = random.Random(0)
     for number in range(12):
         process = start(folder, 1 + number % 3)
