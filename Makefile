@@ -23,6 +23,8 @@ bench: $(READY_DEV)
 	$(BIN)/python bench/kills.py --kills 10
 	$(BIN)/python -m bench.clean
 	$(BIN)/python -m bench.tokens
+	$(BIN)/python -m bench.feed
+	$(BIN)/python -m bench.stream
 
 lint: $(READY_DEV)
 	$(BIN)/ruff check .
