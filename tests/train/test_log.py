@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.commands import metrics, train
 
 PROMISED = {"step", "loss", "lr", "grad_norm", "tokens", "consumed", "tokens_per_second", "mfu", "wait", "memory_gb",
@@ -29,6 +31,7 @@ def test_wandb_offline_records(workspace: Path) -> None:
     assert list((workspace / "pretrain" / "wandb").glob("offline-run-*/*.wandb"))
 
 
+@pytest.mark.slow  # it waits for the network that is not there
 def test_a_key_without_a_network_delays_but_does_not_block(workspace: Path) -> None:
     began = time.monotonic()
     key, nowhere = "a" * 40, "http://127.0.0.1:9"
