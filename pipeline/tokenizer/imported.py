@@ -61,10 +61,11 @@ def take(path: Path, clean: Path, folder: Path) -> Json:
         say(tell(f"tokenizer: marks added: {' '.join(added)}", f"词表：补上标记 {' '.join(added)}"))
     records = list(islice(_train_records(clean), TRIED))
     texts = [text for record in records for text in texts_of(record)]
-    lost = changed(codec, texts)
+    back = [codec.decode(ids.tolist()) for ids in codec.encode_all(texts)]
+    lost = [text for text, again in zip(texts, back, strict=True) if text != again]
     chats = [conversation(r["messages"], r["tools"]) for r in records if r["kind"] == "chat"]
     apart = told_apart(codec, chats)
-    if (share := kept(codec, texts)) < LEAST_KEPT:
+    if (share := kept(texts, back)) < LEAST_KEPT:
         raise UserError(f"{path}: brings back {share:.0%} of the characters of your texts; give another")
     _tell_losses(len(texts), lost, len(chats), apart)
     return {
@@ -168,14 +169,9 @@ def marks_added(path: Path, codec: Codec) -> list[str]:
     return [mark for mark in codec.marks if encoder.id_of(mark) is None]
 
 
-def changed(codec: Codec, texts: Iterable[str]) -> list[str]:
-    """The texts that do not come back as they were."""
-    return [text for text in texts if codec.decode(codec.encode(text).tolist()) != text]
-
-
-def kept(codec: Codec, texts: Sequence[str]) -> float:
+def kept(texts: Sequence[str], back: Sequence[str]) -> float:
     """The share of the characters that come back, wherever they then stand."""
-    pairs = ((Counter(text), Counter(codec.decode(codec.encode(text).tolist()))) for text in texts)
+    pairs = zip(map(Counter, texts), map(Counter, back), strict=True)
     return sum((before & after).total() for before, after in pairs) / max(sum(map(len, texts)), 1)
 
 

@@ -132,10 +132,6 @@ class StreamFeed:
         ends_N = np.full(len(lanes), self.seq_len + 1)
         return split_rows(tokens_NP, ends_N, self._codec.end_of_text, self._codec.pad)
 
-    def ids(self, consumed: int, lanes: range) -> list[tuple[str, int]]:
-        """A sequence is told by its lane and its place there, as one number."""
-        return [(self._stream.name, consumed + lane) for lane in lanes]
-
     def cursors(self) -> Json:
         """The cursors of the lanes that were read here, and of what; ranks put theirs together in one mapping."""
         lanes = {str(number): lane.cursor() for number, lane in sorted(self._lanes.items())}

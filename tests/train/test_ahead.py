@@ -33,9 +33,6 @@ class Counting:
         numbers = np.full((len(lanes), 3), consumed, np.int32)
         return Rows(numbers, numbers, numbers)
 
-    def ids(self, consumed: int, lanes: range) -> list[tuple[str, int]]:
-        return [("counting", consumed + lane) for lane in lanes]
-
     def cursors(self) -> Json:
         return {"behind": self.begun[-1]}
 
