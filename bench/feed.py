@@ -29,10 +29,10 @@ from bench.feed_shards import dialogues, make_pack, text
 from bench.real_text import DATA
 from pipeline.train.announce import told_fill
 from pipeline.train.config import Verb
-from pipeline.train.feed import BinnedDialogues, ShardFeed
+from pipeline.train.feed import ShardFeed
 from pipeline.train.order import assigned, permuted
 from utils.scoring import UNTRAINED
-from utils.shards import Source
+from utils.shards import Source, sources
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARD = 16
@@ -97,20 +97,21 @@ def speed(pack: Path, verb: Verb) -> None:
         began = time.process_time()
         feed = ShardFeed(pack, verb, seq_len, 0, {}, pack / "plan")
         opened = time.process_time() - began
-        rates = [median_rate(partial(read, feed, rows)) for rows in BATCHES]
-        told = ", ".join(f"{rate:.0f} in {rows} rows" for rate, rows in zip(rates, BATCHES, strict=True))
-        print(f"{verb}, rows of {seq_len}, M tokens/s: {told}", flush=True)
-        sequences = feed.by_source["made"]
-        if isinstance(sequences, BinnedDialogues):
-            documents = sequences.source.documents
-            plain = median_rate(partial(loop, sequences.source, seq_len))
-            print(f"  the loop: {plain:.1f}; we have {rates[0] / plain:.1f} to {rates[-1] / plain:.1f} times as much")
-            print(f"  planned {documents:,} dialogues: {documents / opened / 1e6:.1f} M a second")
+        print(f"{verb}, rows of {seq_len}, M tokens/s: {told_rates(feed)}", flush=True)
         if held := feed.a_row_holds:
+            source = sources(pack, verb, "train")["made"]
+            plain = median_rate(partial(loop, source, seq_len))
+            print(f"  the loop: {plain:.1f} M tokens/s")
+            print(f"  planned {source.documents:,} dialogues: {source.documents / opened / 1e6:.1f} M a second")
             print(f"  {told_fill(*held, seq_len)}")
         words = [sys.executable, "-m", "bench.feed_shards", str(pack), verb, str(seq_len), "200"]
         rise = int(subprocess.run(words, cwd=ROOT, check=True, capture_output=True, text=True).stdout)
         print(f"  memory, plan and all: {rise / 1e6:.0f} MB", flush=True)
+
+
+def told_rates(feed: ShardFeed) -> str:
+    """Millions of tokens a second, by the rows of a batch."""
+    return ", ".join(f"{median_rate(partial(read, feed, rows)):.0f} in {rows} rows" for rows in BATCHES)
 
 
 def order() -> None:
@@ -143,6 +144,7 @@ def fill(folder: Path, data: Path) -> None:
             assert feed.a_row_holds
             told = told_fill(*feed.a_row_holds, seq_len)
             print(f"real dialogues, {vocabulary:,} pieces, rows of {seq_len}: {told}", flush=True)
+            print(f"  M tokens/s, all sources: {told_rates(feed)}", flush=True)
 
 
 def main() -> None:

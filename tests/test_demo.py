@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import metrics
 from tests.readmes import READMES, blocks, left_out
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -59,6 +60,13 @@ def test_the_demo_knows_by_heart_what_it_was_taught(demo: tuple[Path, str]) -> N
     assert sum(exam["asked"] for exam in report["exams"]) >= 100
     assert sum(exam["exact"] for exam in report["exams"]) >= 5, "some answers come to other words, too"
     assert f"python cli_demo.py --model {Path('runs/demo/finetune/model')}" in said
+
+
+@pytest.mark.parametrize("verb", ["pretrain", "finetune"])
+def test_the_demo_does_not_wait_for_data(demo: tuple[Path, str], verb: str) -> None:
+    steps = metrics(demo[0], verb)
+    waited = sum(step["wait"] * step["seconds"] for step in steps)
+    assert 0 < waited < 0.01 * sum(step["seconds"] for step in steps)
 
 
 def test_a_process_with_only_transformers_loads_the_model(demo: tuple[Path, str], tmp_path: Path) -> None:

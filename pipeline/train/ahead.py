@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from types import TracebackType
 
-from pipeline.train.feed import Feed, Rows
+from pipeline.train.feed import Feed
+from pipeline.train.rows import Rows
 from utils.stage import Json
 
 LEAVING = 2.0

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.train.feed import Rows, positions
 from pipeline.train.order import uniform
+from pipeline.train.rows import Rows, positions
 from utils.chat import END_OF_TURN, TURN
 from utils.codec import Codec
 from utils.scoring import UNTRAINED

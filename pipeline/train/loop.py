@@ -20,10 +20,11 @@ from pipeline.train.ahead import Ahead, Read
 from pipeline.train.checkpoints import State
 from pipeline.train.config import TrainConfig
 from pipeline.train.engine import Engine, StepResult
-from pipeline.train.feed import Feed, Rows
+from pipeline.train.feed import Feed
 from pipeline.train.hardware import memory_gb
 from pipeline.train.log import Log
 from pipeline.train.objectives.base import Batch, Objective
+from pipeline.train.rows import Rows
 from pipeline.train.schedules import learning_rate
 from utils.console import Stopped, UserError, tell
 from utils.scoring import UNTRAINED

@@ -23,30 +23,39 @@ FINENESS = 1 << 30
 
 
 def permuted(indices_N: np.ndarray, size: int, key: str) -> np.ndarray:
-    """A bijection of 0 … size - 1, another one for every key, computed for these indices alone.
+    """A bijection of 0 … size - 1, another one for every key, computed for these indices alone."""
+    return permuted_in_groups(indices_N, np.zeros(len(indices_N), np.int64), [size], [key])
+
+
+def permuted_in_groups(
+    indices_N: np.ndarray, group_N: np.ndarray, sizes: Sequence[int], keys: Sequence[str]
+) -> np.ndarray:
+    """`permuted` for several sizes and keys at once: each index by those of its group.
 
     A Feistel network permutes the next power of two; whoever lands beyond `size` walks on along its own cycle,
     which comes back below `size` after less than two steps on average.
     """
-    bits = max(2, (size - 1).bit_length())
-    numbers = [np.uint64(xxhash.xxh3_64_intdigest(f"{key}/{turn}".encode())) for turn in range(ROUNDS)]
-    found_N = _feistel(indices_N.astype(np.uint64), bits, numbers)
-    while len(beyond_B := np.flatnonzero(found_N >= size)):
-        found_N[beyond_B] = _feistel(found_N[beyond_B], bits, numbers)
+    size_N = np.array(sizes, np.uint64)[group_N]
+    bits_N = np.array([max(2, (size - 1).bit_length()) for size in sizes], np.uint64)[group_N]
+    numbers = [[xxhash.xxh3_64_intdigest(f"{key}/{turn}".encode()) for key in keys] for turn in range(ROUNDS)]
+    numbers_RN = np.array(numbers, np.uint64)[:, group_N]
+    found_N = _feistel(indices_N.astype(np.uint64), bits_N, numbers_RN)
+    while len(beyond_B := np.flatnonzero(found_N >= size_N)):
+        found_N[beyond_B] = _feistel(found_N[beyond_B], bits_N[beyond_B], numbers_RN[:, beyond_B])
     return found_N.astype(np.int64)
 
 
-def _feistel(values_N: np.ndarray, bits: int, numbers: Sequence[np.uint64]) -> np.ndarray:
-    low_bits = np.uint64(bits // 2)
-    low_mask = np.uint64((1 << (bits // 2)) - 1)
-    high_mask = np.uint64((1 << (bits - bits // 2)) - 1)
-    low_N, high_N = values_N & low_mask, values_N >> low_bits
-    for turn, number in enumerate(numbers):
+def _feistel(values_N: np.ndarray, bits_N: np.ndarray, numbers_RN: np.ndarray) -> np.ndarray:
+    one = np.uint64(1)
+    low_bits_N = bits_N >> one
+    low_mask_N, high_mask_N = (one << low_bits_N) - one, (one << (bits_N - low_bits_N)) - one
+    low_N, high_N = values_N & low_mask_N, values_N >> low_bits_N
+    for turn, number_N in enumerate(numbers_RN):
         if turn % 2:
-            high_N = high_N ^ (scrambled(low_N ^ number) & high_mask)
+            high_N = high_N ^ (scrambled(low_N ^ number_N) & high_mask_N)
         else:
-            low_N = low_N ^ (scrambled(high_N ^ number) & low_mask)
-    return (high_N << low_bits) | low_N
+            low_N = low_N ^ (scrambled(high_N ^ number_N) & low_mask_N)
+    return (high_N << low_bits_N) | low_N
 
 
 def uniform(count: int, key: str) -> np.ndarray:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.train.feed import Rows, split_rows
+from pipeline.train.rows import Rows, split_rows
 from pipeline.train.shelf import Shelf, Waiting
 from pipeline.train.stream_source import Anchor, Document, Stream
 from utils.codec import Codec

@@ -12,8 +12,8 @@ import pytest
 
 from pipeline.train import ahead as module
 from pipeline.train.ahead import Ahead
-from pipeline.train.feed import Rows
-from tests.train.test_feed import text_feed
+from pipeline.train.rows import Rows
+from tests.train.packs import text_feed
 from utils.console import UserError
 from utils.stage import Json
 

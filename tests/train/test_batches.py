@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.train.announce import told_fill
-from pipeline.train.feed import Rows, ShardFeed
+from pipeline.train.feed import ShardFeed
 from pipeline.train.loop import micro_batches, rounds, share
-from tests.train.test_feed import (
+from pipeline.train.rows import Rows
+from tests.train.packs import (
     UNTRAINED,
     as_bytes,
     chat_feed,

@@ -9,8 +9,9 @@ import pytest
 
 from pipeline.train.blur import Blur, users_words, without_short
 from pipeline.train.config import FinetuneConfig
-from pipeline.train.feed import Rows, ShardFeed, positions
-from tests.train.test_feed import check_positions
+from pipeline.train.feed import ShardFeed
+from pipeline.train.rows import Rows, positions
+from tests.train.packs import check_positions
 from utils.chat import MARK_IDS, PAD, conversation
 from utils.codec import Codec
 from utils.scoring import UNTRAINED

@@ -1,14 +1,8 @@
-"""Order, packing and binning: properties that hold for any lengths, mixtures and world sizes."""
+"""Packing and binning: properties that hold for any lengths, mixtures and world sizes."""
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-import time
-import tracemalloc
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,197 +11,30 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.feed_shards import finish
 from pipeline.train.bins import cut_at_turns
-from pipeline.train.feed import BinnedDialogues, Rows, ShardFeed, Verb, batches, sequences_of
-from pipeline.train.order import assigned, permuted, weights
-from utils.chat import END_OF_TEXT, MARK_IDS, PAD, TURN
+from pipeline.train.feed import ShardFeed, batches, sequences_of
+from pipeline.train.rows import BinnedDialogues, Rows
+from tests.train.packs import (
+    EDGE,
+    OPENS,
+    PADDING,
+    UNTRAINED,
+    Dialogue,
+    as_bytes,
+    chat_feed,
+    check_positions,
+    corpora,
+    dialogues,
+    epoch,
+    places,
+    shapes,
+    temporary,
+    text,
+    text_feed,
+    write_pack,
+)
 from utils.console import UserError
-from utils.shard_writer import shard_writer
-from utils.shards import Spans, sources
-
-EDGE, OPENS, PADDING = MARK_IDS[END_OF_TEXT], MARK_IDS[TURN], MARK_IDS[PAD]
-UNTRAINED = -100
-VOCABULARY = 65_000
-Dialogue = list[tuple[int, bool]]  # turns: (tokens, trained?)
-IN_MEMORY = Path("/dev/shm")  # where whole files need not wait for a disk
-
-
-def write_pack(
-    folder: Path,
-    shards: Mapping[str, Sequence[tuple[list[int], Spans | None]]],
-    dtype: type = np.uint16,
-) -> Path:
-    counts = {}
-    for name, documents in shards.items():
-        with shard_writer(folder / name, VOCABULARY if dtype is np.uint16 else 1 << 20, np.dtype(dtype)) as writer:
-            for index, (tokens, spans) in enumerate(documents):
-                writer.add(str(index), np.array(tokens, dtype), spans, len(tokens))
-        counts[name] = {"documents": writer.documents, "tokens": writer.tokens}
-    return finish(folder, counts, VOCABULARY)
-
-
-def text(lengths: list[int], first: int) -> list[tuple[list[int], None]]:
-    """Documents whose tokens are all different, so that a lost or doubled one is seen."""
-    documents = []
-    for length in lengths:
-        documents.append(([EDGE, *range(first, first + length)], None))
-        first += length
-    return documents
-
-
-def dialogue(turns: Dialogue, first: int) -> tuple[list[int], list[tuple[int, int]]]:
-    tokens: list[int] = []
-    spans = []
-    for length, trained in turns:
-        tokens += [OPENS, *range(first, first + length - 1)]
-        first += length - 1
-        if trained:
-            spans.append((len(tokens) - length + 1, len(tokens)))
-    return tokens, spans
-
-
-def dialogues(shapes: list[Dialogue], first: int = 100) -> list[tuple[list[int], list[tuple[int, int]]]]:
-    made = []
-    for turns in shapes:
-        made.append(dialogue(turns, first))
-        first += sum(length - 1 for length, _ in turns)
-    return made
-
-
-@contextmanager
-def temporary() -> Iterator[Path]:
-    """A folder for one example, in memory where that goes: hypothesis runs many within one test's tmp_path."""
-    folder = Path(tempfile.mkdtemp(dir=IN_MEMORY if IN_MEMORY.is_dir() else None))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder)
-
-
-def text_feed(
-    folder: Path,
-    sizes: dict[str, list[int]],
-    seq_len: int,
-    seed: int = 0,
-    mix: dict[str, float] | None = None,
-):
-    shards, first = {}, 100
-    for name, lengths in sizes.items():
-        middle = len(lengths) // 2  # two shards a source: its documents run on across them
-        for number, some in enumerate((lengths[:middle], lengths[middle:])):
-            shards[f"pretrain/train/{name}-{number:05d}.arrow"] = text(some, first)
-            first += sum(some)
-    return ShardFeed(write_pack(folder, shards), "pretrain", seq_len, seed, mix or {}, folder / "cache")
-
-
-def places(feed: ShardFeed) -> dict[bytes, tuple[str, int]]:
-    """The source of each row that there is, and which of its sequences it is: told by what stands in it."""
-    known: dict[bytes, tuple[str, int]] = {}
-    for name, sequences in feed.by_source.items():
-        stored = sequences.rows(np.arange(len(sequences))) if len(sequences) else None
-        known |= {row: (name, index) for index, row in enumerate(as_bytes(stored))} if stored else {}
-    assert len(known) == sum(map(len, feed.by_source.values())), "no two are alike"
-    return known
-
-
-def as_bytes(rows: Rows) -> list[bytes]:
-    pairs = zip(rows.input_ids, rows.targets, strict=True)
-    return [inputs.tobytes() + targets.tobytes() for inputs, targets in pairs]
-
-
-def epoch(feed: ShardFeed) -> Rows:
-    return feed.rows(0, range(feed.sequences))
-
-
-def check_positions(rows: Rows) -> None:
-    """A row starts at 0; from there a position goes up by one or starts again."""
-    position_ids = rows.position_ids
-    assert (position_ids[:, 0] == 0).all()
-    assert ((position_ids[:, 1:] == position_ids[:, :-1] + 1) | (position_ids[:, 1:] == 0)).all()
-
-
-lengths = st.lists(st.integers(0, 30), min_size=1, max_size=12)
-corpora = st.dictionaries(st.sampled_from(["wiki", "web", "books"]), lengths, min_size=1)
-
-
-# ---------------------------------------------------------------- order
-
-
-@given(st.integers(1, 3000), st.text(max_size=5))
-@settings(max_examples=60, deadline=None)
-def test_permutation_is_a_bijection(size: int, key: str):
-    assert sorted(permuted(np.arange(size), size, key).tolist()) == list(range(size))
-
-
-def test_permutation_is_seekable_and_depends_on_its_key():
-    size = 10**12 + 7
-    some = np.array([0, 1, 5, size - 1])
-    whole = permuted(some, size, "a")
-    assert [int(permuted(some[i : i + 1], size, "a")[0]) for i in range(4)] == whole.tolist()
-    assert whole.max() < size
-    assert (whole != permuted(some, size, "b")).all()
-
-
-def test_the_order_of_a_billion_sequences_costs_nothing():
-    """Two sources of 600 and 400 million, anywhere in their epochs: no list of them, no time that grows with them."""
-    sizes, times = [600_000_000, 400_000_000], []
-    for start in (0, 123_456_789, 10**9 - 32, 7 * 10**9 + 5):
-        tracemalloc.start()
-        began = time.process_time()
-        source, ordinal = assigned(np.arange(start, start + 64), sizes)
-        for number, size in enumerate(sizes):
-            mine = ordinal[source == number]
-            places = permuted(mine % size, size, f"0/{number}/{int(mine[0]) // size}")
-            assert len(set(places.tolist())) == len(mine)
-            assert places.max() < size
-            assert places.max() - places.min() > size // 2, "they come from all over it"
-        times.append(time.process_time() - began)
-        assert tracemalloc.get_traced_memory()[1] < 100_000
-        tracemalloc.stop()
-    assert min(times) < 0.01
-
-
-def test_permutation_mixes_like_a_shuffle():
-    """Neighbours land far from each other: mean distance of two uniform draws is a third of the size."""
-    places = permuted(np.arange(10_000), 10_000, "0/wiki/0")
-    assert abs(np.abs(np.diff(places)).mean() / 10_000 - 1 / 3) < 0.02
-    assert abs(np.corrcoef(np.arange(10_000), places)[0, 1]) < 0.05
-
-
-@given(st.lists(st.integers(1, 50), min_size=1, max_size=8), st.integers(0, 10**12))
-@settings(max_examples=80, deadline=None)
-def test_every_period_gives_each_source_its_share(shares: list[int], start: int):
-    total = sum(shares)
-    start -= start % total
-    source, ordinal = assigned(np.arange(start, start + total), shares)
-    for number, share in enumerate(shares):
-        mine = ordinal[source == number]
-        assert mine.tolist() == list(range(start // total * share, (start // total + 1) * share))
-
-
-@given(st.lists(st.integers(1, 1000), min_size=2, max_size=6))
-@settings(max_examples=40, deadline=None)
-def test_shares_hold_at_every_moment(shares: list[int]):
-    source, _ = assigned(np.arange(500), shares)
-    for number, share in enumerate(shares):
-        had = np.cumsum(source == number)
-        due = np.arange(1, 501) * share / sum(shares)
-        assert np.abs(had - due).max() <= len(shares)
-
-
-def test_a_mix_is_checked():
-    sizes = {"wiki": 10, "web": 30, "empty": 0}
-    assert weights(sizes, {}, "pretrain.mix") == {"wiki": 10, "web": 30}
-    with pytest.raises(UserError, match=r"pretrain\.mix: no source 'wikki'; did you mean wiki\?"):
-        weights(sizes, {"wikki": 1}, "pretrain.mix")
-    with pytest.raises(UserError, match="-1"):
-        weights(sizes, {"wiki": -1}, "pretrain.mix")
-    with pytest.raises(UserError, match="share above 0"):
-        weights(sizes, {"wiki": 0, "empty": 1}, "pretrain.mix")
-    given = weights(sizes, {"wiki": 3, "web": 1}, "pretrain.mix")
-    assert given["wiki"] == 3 * given["web"]
-
+from utils.shards import sources
 
 # ---------------------------------------------------------------- pretrain
 
@@ -300,18 +127,6 @@ def test_nothing_to_train_on_is_told(tmp_path: Path):
 
 # ---------------------------------------------------------------- finetune
 
-turns = st.tuples(st.integers(3, 14), st.booleans())
-shapes = st.lists(st.lists(turns, min_size=1, max_size=6), min_size=1, max_size=15)
-
-
-def chat_feed(folder: Path, shapes: list[Dialogue], seq_len: int, verb: Verb = "finetune") -> ShardFeed:
-    made = dialogues(shapes)
-    shards = {
-        "finetune/train/talk-00000.arrow": made[: len(made) // 2],
-        "finetune/train/talk-00001.arrow": made[len(made) // 2 :],
-    }
-    return ShardFeed(write_pack(folder, shards), verb, seq_len, 0, {}, folder / "cache")
-
 
 def documents_of(rows: Rows) -> list[tuple[list[int], list[int]]]:
     """The pieces that lie in rows: (inputs, targets), padding left out."""
@@ -351,10 +166,7 @@ def test_finetune_cuts_no_dialogue_that_fits_and_trains_what_spans_say(shapes: l
         assert sorted(piece for piece in found if fitting.get(piece[0][1]) == piece) == sorted(expected)
         long = [(tokens, spans) for tokens, spans in made if len(tokens) > seq_len + 1]
         assert feed.counts["cut"] == len(long)
-        for (
-            inputs,
-            targets,
-        ) in pieces:  # whole turns of a dialogue that was too long, and something trained in them
+        for inputs, targets in pieces:  # whole turns of a dialogue that was too long, and something trained in them
             (tokens, spans) = next((t, s) for t, s in long if inputs[1] in t)
             start = tokens.index(inputs[1]) - 1
             end = start + len(inputs) + 1
@@ -383,9 +195,9 @@ def test_the_plan_is_made_once_and_kept_by_length(tmp_path: Path):
     assert stamps == {path.name: path.stat().st_mtime_ns for path in (tmp_path / "cache").iterdir()}
     assert np.array_equal(epoch(first).input_ids, epoch(again).input_ids)
     assert first.counts == again.counts
-    sequences = again.by_source["talk"]
-    assert isinstance(sequences, BinnedDialogues)
-    assert not sequences.plan.pieces_P2.flags.owndata, "the plan is mapped, not read"
+    layout = again.by_source["talk"].layout
+    assert isinstance(layout, BinnedDialogues)
+    assert not layout.plans[0].pieces_P2.flags.owndata, "the plan is mapped, not read"
     ShardFeed(tmp_path, "finetune", 32, 0, {}, tmp_path / "cache")
     assert len(list((tmp_path / "cache").iterdir())) == 2 * len(stamps)
 

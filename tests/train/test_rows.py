@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -13,9 +14,11 @@ from hypothesis import strategies as st
 
 from pipeline.train import bins
 from pipeline.train.bins import cut_at_turns
-from pipeline.train.feed import Rows, sequences_of
+from pipeline.train.config import Verb
+from pipeline.train.feed import laid_out, sequences_of
 from pipeline.train.fit import fitted
-from tests.train.test_feed import EDGE, OPENS, PADDING, UNTRAINED, temporary, write_pack
+from pipeline.train.rows import Rows
+from tests.train.packs import EDGE, OPENS, PADDING, UNTRAINED, temporary, write_pack
 from utils import shard_writer as writing
 from utils.shards import Spans
 
@@ -128,6 +131,28 @@ def test_binned_dialogues(documents: list[Document], seq_len: int, split: int, w
             assert_same(sequences.rows(np.arange(len(plain))), plain)
             some = np.array([len(plain) - 1, 0, 0])
             assert_same(sequences.rows(some), [plain[index] for index in some])
+
+
+@given(
+    st.lists(st.lists(chats(), min_size=1, max_size=6), min_size=2, max_size=4),
+    st.sampled_from(["pretrain", "finetune"]),
+    st.integers(3, 40),
+    st.randoms(use_true_random=False),
+)
+@settings(max_examples=40, deadline=None)
+def test_rows_of_several_sources_are_each_ones_own(
+    corpus: list[list[Document]], verb: Verb, seq_len: int, chance: Random
+) -> None:
+    with temporary() as folder:
+        write_pack(folder, {f"{verb}/train/talk{number}-00000.arrow": some for number, some in enumerate(corpus)})
+        _, layout = laid_out(folder, verb, "train", seq_len, folder / "cache")
+        every = [(number, index) for number, size in enumerate(layout.sizes) for index in range(size)]
+        some = np.array(chance.choices(every, k=20) if every else [], np.int64).reshape(-1, 2)
+        rows = layout.rows(some[:, 0], some[:, 1])
+        for place, (number, index) in enumerate(some.tolist()):
+            alone = layout.rows(np.array([number]), np.array([index]))
+            for field in vars(rows):
+                assert np.array_equal(getattr(rows, field)[place], getattr(alone, field)[0]), (number, field)
 
 
 def test_ids_of_32_bits(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.train import patience, stream_source
 from pipeline.train.ahead import Ahead
-from pipeline.train.feed import Rows
+from pipeline.train.rows import Rows
 from pipeline.train.stream import SOURCE, StreamFeed
 from pipeline.train.stream_source import Anchor, Stream
 from utils.codec import Codec

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from pipeline.train.config import TrainConfig
-from pipeline.train.feed import Feed, Rows
+from pipeline.train.feed import Feed
+from pipeline.train.rows import Rows
 from utils.codec import Codec
 from utils.scoring import UNTRAINED
 
