@@ -39,7 +39,7 @@ def repeated(megabytes: float) -> list[str]:
     """Documents of real text, again from the beginning where there are too few."""
     texts: list[str] = []
     size = 0.0
-    for text in cycle(chapters(DATA)):
+    for text in cycle(chapters(DATA).values()):
         if size >= megabytes * 1e6:
             break
         texts.append(f"{len(texts)}\n{text}")

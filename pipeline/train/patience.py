@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ssl
 import time
+import zlib
+from gzip import BadGzipFile
+from lzma import LZMAError
 from typing import Literal
 
 from utils.console import disk_is_full, tell, warn
@@ -14,8 +17,8 @@ PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
 BUGS = (AssertionError, AttributeError, NameError, TypeError)
 """Mistakes of a program: never tried again, and never told as the person's."""
 
-_LASTING = (FileNotFoundError, PermissionError, EOFError, ImportError, MemoryError, NotImplementedError)
-_OF_CONTENT = (ValueError, LookupError)
+_LASTING = (FileNotFoundError, PermissionError, ImportError, MemoryError, NotImplementedError)
+_OF_CONTENT = (ValueError, LookupError, EOFError, BadGzipFile, LZMAError, zlib.error)
 """Wrong names, wrong columns, damaged files: pyarrow's errors of content are ValueErrors, and so is `UserError`."""
 
 Refusal = Literal["missing", "forbidden", "wrong", "passing"]
@@ -59,8 +62,14 @@ def is_lasting(error: Exception) -> bool:
     status = http_status(error)
     if status:
         return kind_of_refusal(status) != "passing"
-    known = isinstance(error, (GaveUp, *_LASTING, *_OF_CONTENT, *BUGS))
+    known = isinstance(error, (GaveUp, *_LASTING, *BUGS)) or is_of_content(error)
     return known or of_full_disk(error) or of_certificate(error)
+
+
+def is_of_content(error: Exception) -> bool:
+    """Is what came no file of its kind? A plain OSError without a number is pyarrow's, of bytes that do not unpack."""
+    does_not_unpack = (type(error) is OSError and error.errno is None) or type(error).__name__ == "ZstdError"
+    return isinstance(error, _OF_CONTENT) or does_not_unpack
 
 
 def of_full_disk(error: BaseException) -> bool:

@@ -12,7 +12,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
@@ -22,15 +22,8 @@ import pyarrow as pa
 
 from pipeline.train import web_files
 from pipeline.train.order import permuted
-from pipeline.train.patience import (
-    BUGS,
-    Patience,
-    http_status,
-    kind_of_refusal,
-    of_certificate,
-    of_full_disk,
-    one_line,
-)
+from pipeline.train.patience import Patience
+from pipeline.train.stream_errors import hold_on
 from pipeline.train.stream_names import FIELD, Named, how_to_open
 from utils.console import UserError, say, tell
 from utils.recipe import nearest
@@ -47,6 +40,10 @@ PAGES = 1 << 20
 
 EDGE = 1 << 16
 """Bytes at each end by which a local file is known."""
+
+
+Tables = Iterator[tuple[Any, pa.Table]]
+"""What `datasets` reads of files: keys, which we ask nothing of, and tables."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +127,7 @@ class Stream:
                 block = next(blocks, None)
             except Exception as error:  # see _found
                 blocks = None
-                _hold_on(patience, error, f"{self.name} broke off", "the same command goes on from the last checkpoint")
+                hold_on(patience, error, "{} broke off", "the same command goes on from the last checkpoint")
                 continue
             if block is None:
                 return
@@ -151,7 +148,7 @@ def _found(named: Named, column: str, revision: str | None = None) -> tuple[Iter
         try:
             return _found_once(named, column, revision)
         except Exception as error:  # whatever a network, a file system or a parser raises: the stream is the user's
-            _hold_on(patience, error, f"cannot read {named.name}", "check the name and the network")
+            hold_on(patience, error, "cannot read {}", "check the name and the network")
 
 
 def _found_once(named: Named, column: str, revision: str | None) -> tuple[IterableDataset, Json]:
@@ -161,56 +158,41 @@ def _found_once(named: Named, column: str, revision: str | None) -> tuple[Iterab
 
     arguments = named.arguments | ({"revision": revision} if revision else {})
     builder = datasets.load_dataset_builder(named.opener, **arguments)
-    dataset = builder.as_streaming_dataset(split="train")
-    columns = dataset.column_names or list(next(iter(dataset), {}))
+    builder._generate_tables = partial(_file_by_file, builder._generate_tables)
+    try:
+        dataset = builder.as_streaming_dataset(split="train")
+        columns = dataset.column_names or list(next(iter(dataset), {}))
+    except StopIteration:  # of `datasets`, where no file has a row
+        columns = []
+    except pa.ArrowInvalid as error:
+        error.add_note(str(builder.config.data_files["train"][0]))  # which tells the columns of all
+        raise
     if not columns:
         raise UserError(f"{FIELD}: {named.name} holds no row; give another")
     if column not in columns:
         missing = f"pretrain.stream_text: {named.name} has no column {column!r}"
         raise UserError(missing + nearest(column, columns))
     if isinstance(builder, Parquet):
-        builder._generate_tables = partial(_one_column, builder, column)
+        builder._generate_tables = partial(_file_by_file, partial(_one_column, builder, column))
         builder.info.features = Features({column: builder.info.features[column]})
         dataset = builder.as_streaming_dataset(split="train")
     return dataset.select_columns([column]), _identity(builder)
 
 
-def _hold_on(patience: Patience, error: Exception, what: str, mend: str) -> None:
-    """Wait before another try; or tell the person in one line what was wrong for good."""
-    try:
-        patience.wait(error)
-    except UserError:
-        raise
-    except Exception as last:
-        if isinstance(last, BUGS) and not _does_not_fit(last):
+def _file_by_file(read: Callable[..., Tables], **given: Any) -> Tables:
+    """What `datasets` reads of some files; who catches an error finds the name of its file in a note."""
+    lists = {name: value for name, value in given.items() if isinstance(value, list)}
+    names = lists.get("base_files", lists.get("files", []))
+    for number, name in enumerate(names):
+        try:
+            some = read(**given | {key: value[number : number + 1] for key, value in lists.items()})
+            yield from ((place, table) for place, table in some if table.num_columns)  # blank lines have none
+        except Exception as error:
+            error.add_note(str(name))
             raise
-        reason = f"a file has no column {last}" if isinstance(last, KeyError) else one_line(last)
-        raise UserError(f"{FIELD}: {what} ({reason}); {_mend(last) or mend}") from error
 
 
-def _does_not_fit(error: Exception) -> bool:
-    """A column that is text in one file and lists in another is a TypeError to `datasets`."""
-    return isinstance(error, TypeError) and str(error).startswith("Couldn't cast")
-
-
-def _mend(error: Exception) -> str:
-    """What to do about it, where the error says more than that something broke."""
-    status = http_status(error)
-    refusal = kind_of_refusal(status) if status else ""
-    if isinstance(error, KeyError) or _does_not_fit(error):
-        return "mend that file, or leave it out"
-    if isinstance(error, FileNotFoundError) or refusal == "missing":
-        return "correct the name"
-    if isinstance(error, PermissionError) or refusal == "forbidden":
-        return "ask for access, and log in (hf auth login or HF_TOKEN, for the hub)"
-    if of_full_disk(error):
-        return "free some space"
-    if of_certificate(error):
-        return "give a host that proves who it is, or name its authority's certificate in SSL_CERT_FILE"
-    return "put back what it was, or train anew" if isinstance(error, web_files.Changed) else ""
-
-
-def _one_column(builder: DatasetBuilder, column: str, files: list[str], **_: Any) -> Iterator[tuple[Any, pa.Table]]:
+def _one_column(builder: DatasetBuilder, column: str, files: list[str], **_: Any) -> Tables:
     """What `datasets` would make of parquet files, in the memory of a few pages, and in this thread alone.
 
     pyarrow's scanner, which it uses, holds row groups whole, and its threads may outlive the interpreter: a run that
@@ -246,6 +228,7 @@ def prepare() -> None:
     config.STREAMING_READ_RETRY_INTERVAL = config.STREAMING_OPEN_RETRY_INTERVAL = 0
     config.HF_UPDATE_DOWNLOAD_COUNTS = False
     logging.getLogger("datasets.utils.file_utils").setLevel(logging.ERROR)
+    logging.getLogger("datasets.packaged_modules").setLevel(logging.CRITICAL)  # what is wrong with a file is told once
 
 
 def _identity(builder: DatasetBuilder) -> Json:
