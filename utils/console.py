@@ -88,9 +88,10 @@ def warn(text: str) -> None:
 
 
 def disk_is_full(error: BaseException) -> bool:
-    """Libraries wrap ENOSPC in errors of their own; the words survive in all of them."""
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return full or "No space left on device" in str(error) or "os error 28" in str(error)
+    """Or may a file grow no further? Libraries wrap ENOSPC in errors of their own; the words survive in all of them."""
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    words = ("No space left on device", "os error 28", "File too large", "os error 27")
+    return full or any(word in str(error) for word in words)
 
 
 def run_program(main: Callable[[], None]) -> NoReturn:
@@ -142,7 +143,10 @@ def _exit_code(main: Callable[[], None]) -> int:
     except Exception as error:
         if disk_is_full(error):
             name = getattr(error, "filename", None)
-            return _fail(f"disk full{f' while writing {name}' if name else ''}; free some space and run again")
+            where = f" while writing {name}" if name else ""
+            if "too large" in str(error):
+                return _fail(f"a file may grow no further{where}; raise the limit (ulimit -f) and run again")
+            return _fail(f"disk full{where}; free some space and run again")
         if isinstance(error, PermissionError):
             return _fail(f"{error.filename}: permission denied; allow it to this user, or name another path")
         if isinstance(error, OSError) and error.filename and error.strerror:

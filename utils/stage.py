@@ -242,6 +242,18 @@ def damaged_files(folder: Path, known: Json) -> list[str]:
     return [name for name, entry in known["files"].items() if not whole_there(name, entry["size"])]
 
 
+def refuse_rewritten(folder: Path) -> None:
+    """The files of a finished folder have to be those that were made there. All are read: for small folders."""
+    known = manifest(folder)
+    if known is None:
+        return
+    for name, entry in known["files"].items():
+        path = folder / name
+        if name not in REPORTS and not (path.is_file() and hash_file(path) == entry["hash"]):
+            told = f"{path}: not what the {known['stage']} stage wrote there"
+            raise UserError(f"{told}; delete {folder} and run that stage again")
+
+
 def build(
     stage: str,
     config: Any,

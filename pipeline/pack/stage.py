@@ -20,7 +20,7 @@ from pipeline.pack.shard import LENGTHS, NOTES, Task, opened, pack_shard
 from pipeline.pack.validate import in_words
 from utils.console import UserError, progress, say, tell
 from utils.records import SPLITS, kinds_in, record_shards
-from utils.stage import Json, build, identity, write_json
+from utils.stage import Json, build, identity, refuse_rewritten, write_json
 from utils.workers import run_tasks, worker_count
 
 SMALL = 8 << 20
@@ -37,6 +37,7 @@ def run(config: PackConfig, clean: Path, tokenizer: Path, output: Path) -> bool:
 
 def pack(config: PackConfig, clean: Path, tokenizer: Path, folder: Path) -> Json:
     """Every clean shard into `folder`; returns the counters of the manifest."""
+    refuse_rewritten(tokenizer)
     codec = opened(tokenizer, identity(tokenizer))
     tasks = plan(config, clean, tokenizer, folder)
     sizes = {task.name: task.clean.stat().st_size for task in tasks}

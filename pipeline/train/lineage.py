@@ -14,7 +14,17 @@ from pathlib import Path
 from pipeline.train.config import FinetuneConfig, ModelConfig, PretrainConfig, TrainConfig
 from utils.console import UserError, say, tell
 from utils.shards import PACK_AGAIN
-from utils.stage import MANIFEST, Json, differences, hash_file, identity_of, manifest, read_json, set_aside
+from utils.stage import (
+    MANIFEST,
+    Json,
+    differences,
+    hash_file,
+    identity_of,
+    manifest,
+    read_json,
+    refuse_rewritten,
+    set_aside,
+)
 
 RUN = "run.json"
 
@@ -30,6 +40,7 @@ def settled(verb: str, config: TrainConfig, model: ModelConfig) -> Json:
 
 def read_from(verb: str, tokenizer: Path, pack: Path | None, init: Path | None) -> Json:
     """The identities of what a run reads: the tokenizer, its own shards, and the weights that it begins with."""
+    refuse_rewritten(tokenizer)
     inputs = {"tokenizer": _identity(tokenizer, ""), "pack": _identity(pack, f"{verb}/") if pack else None}
     return inputs | {"init": _weights(init) if init else None}
 

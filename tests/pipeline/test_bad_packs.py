@@ -65,6 +65,18 @@ def test_shards_of_two_tokenizers(workspace: Path, other: Path) -> None:
     refused(workspace, SHARD, "packed with another tokenizer")
 
 
+def test_a_tokenizer_that_was_changed_in_place(workspace: Path) -> None:
+    """Neither its size nor its manifest tells."""
+    path = workspace / "tokenizer" / "spm.model"
+    whole = bytearray(path.read_bytes())
+    whole[len(whole) // 2] ^= 1
+    path.write_bytes(whole)
+    refused(workspace, "tokenizer/spm.model", "not what the tokenizer stage wrote there")
+    shutil.rmtree(workspace / "pack")
+    said = one_line(run([*PIPELINE, TINY, f"workspace={workspace}", "--until=pack"], code=2))
+    assert "tokenizer/spm.model" in said
+
+
 def test_another_tokenizer_under_the_shards(workspace: Path, other: Path) -> None:
     shutil.rmtree(workspace / "tokenizer")
     shutil.copytree(other / "tokenizer", workspace / "tokenizer")
