@@ -21,11 +21,11 @@ import pyarrow.parquet as pq
 DATA = Path(os.environ.get("YAYA_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
 
 
-def chapters(data: Path) -> list[str]:
-    """The classics in modern words, a document a chapter, its lines in order."""
+def chapters(data: Path) -> dict[tuple[str, str], str]:
+    """The classics in modern words, a document a book and chapter, its lines in order."""
     columns = pq.read_table(data / "classics_bitext.parquet", columns=["book", "chapter", "line", "modern"])
     rows = sorted(zip(*(column.to_pylist() for column in columns.columns), strict=True), key=lambda row: row[2])
     found: dict[tuple[str, str], list[str]] = {}
     for book, chapter, _, modern in rows:
         found.setdefault((book, chapter), []).append(modern or "")
-    return ["".join(lines) for lines in found.values()]
+    return {name: "".join(lines) for name, lines in found.items()}

@@ -279,7 +279,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=given.folder) as name:
         folder = Path(name)
         tables = {
-            "zh": text_table(chapters(given.data), "classics"),
+            "zh": text_table(list(chapters(given.data).values()), "classics"),
             "en": text_table(pages(given.data), "pages"),
             "chat": talk(given.data, folder),
         }

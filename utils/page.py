@@ -82,6 +82,20 @@ def number(value: object) -> str:
 # ---------------------------------------------------------------- the page
 
 
+def percent(part: float, whole: float = 1.0) -> str:
+    """A share, to what still means something: never 0 % or 100 % of what is not nothing or all."""
+    if not whole:
+        return NOTHING
+    value = 100 * part / whole
+    if value in (0, 100):
+        return f"{value:.0f} %"
+    if value < 0.01:
+        return "< 0.01 %"
+    if value > 99.99:
+        return "> 99.99 %"
+    return f"{value:.{1 if 1 <= value <= 99 else 2}f} %"
+
+
 def page(title: str, sections: Sequence[Section], lead: str = "") -> str:
     """The whole document; `lead` is the sentence under the headline."""
     shown = [section for section in sections if section.blocks or section.note]

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.clean.page_evidence import copies, dropped, mended
-from pipeline.clean.page_words import COLOURS, KEPT, REASONS, UNREADABLE, amount, reason, records, said, share
+from pipeline.clean.page_words import COLOURS, KEPT, REASONS, UNREADABLE, amount, reason, records, said
 from utils.charts import Stack, small_histogram, stacks
 from utils.console import tell
-from utils.page import Html, Section, clamped, escape, facts, folded, page, table
+from utils.page import Html, Section, clamped, escape, facts, folded, page, percent, table
 from utils.stage import Json
 
 OPEN_SOURCES, OPEN_ROWS = 12, 15
@@ -40,7 +40,7 @@ def page_of(report: Json) -> str:
 
 def _lead(report: Json) -> str:
     read, kept, sources = report["read"], report["kept"], len(report["sources"])
-    part = share(kept, read)
+    part = percent(kept, read)
     often = sorted(report["dropped"].items(), key=lambda item: -item[1])[:2]
     why = [(said(reason(rule).name), count) for rule, count in often]
     of_sources = tell(f"{sources} sources" if sources != 1 else "one source", f" {sources} 个来源")
@@ -62,9 +62,9 @@ def _summary(report: Json) -> Section:
     held_out = [f"{name} {count:,}" for name, count in splits.items() if name != "train"]
     tiles = {
         tell("Read", "读入"): _tile(read, tell("records", "条记录")),
-        tell("Kept", "保留"): _tile(report["kept"], share(report["kept"], read)),
-        tell("Dropped", "去除"): _tile(dropped, share(dropped, read)),
-        tell("Unreadable", "无法读取"): _tile(report["quarantined"], share(report["quarantined"], read)),
+        tell("Kept", "保留"): _tile(report["kept"], percent(report["kept"], read)),
+        tell("Dropped", "去除"): _tile(dropped, percent(dropped, read)),
+        tell("Unreadable", "无法读取"): _tile(report["quarantined"], percent(report["quarantined"], read)),
         tell("To train on", "用于训练"): _tile(
             splits.get("train", 0), tell("held out: ", "另留出 ") + (" · ".join(held_out) or "0")
         ),
@@ -115,7 +115,7 @@ def _stack(name: str, total: Json) -> Stack:
     parts = [(said(KEPT), total["kept"], said(KEPT))]
     parts += [(said(reason(rule).name), count, said(reason(rule).kind)) for rule, count in lost]
     parts.append((said(UNREADABLE), total["quarantined"], said(UNREADABLE)))
-    kept = share(total["kept"], total["read"])
+    kept = percent(total["kept"], total["read"])
     note = tell(f"{kept} of {amount(total['read'])}", f"{records(total['read'])}留 {kept}")
     return Stack(name, note, parts)
 
@@ -129,7 +129,7 @@ def _rule_table(report: Json) -> Html:
         tell("alone", "独有"),
     ]
     rows = [
-        [_named(rule), hits["first"], share(hits["first"], report["read"]), hits["any"], hits["sole"]]
+        [_named(rule), hits["first"], percent(hits["first"], report["read"]), hits["any"], hits["sole"]]
         for rule, hits in report["rules"].items()
     ]
     return table(head, rows)

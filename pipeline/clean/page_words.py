@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from utils.console import is_chinese, tell
-from utils.page import number
+from utils.page import number, percent
 
 Both = tuple[str, str]
 """English, Chinese."""
@@ -146,7 +146,7 @@ def measured(rule: str, value: float | bool | None) -> str:
     if rule not in REASONS:
         return number(value)
     if REASONS[rule].value == _SHARE:
-        return share(value, 1)
+        return percent(value)
     text = said(REASONS[rule].value).format(value)
     return text.removesuffix("s") if value == 1 else text
 
@@ -164,18 +164,6 @@ def amount(count: int) -> str:
 def records(count: int) -> str:
     """So many records, in a sentence."""
     return tell(f"{amount(count)} records", f"{amount(count)} 条".replace("万 ", "万").replace("亿 ", "亿"))
-
-
-def share(part: float, whole: float) -> str:
-    """A share in percent: never 100 % or 0 % of what is not all or nothing."""
-    if not whole:
-        return "–"
-    percent = 100 * part / whole
-    if 0 < percent < 0.1:
-        return "< 0.1 %"
-    if 99.9 < percent < 100:
-        return "> 99.9 %"
-    return f"{percent:.1f} %" if percent < 99.95 and percent else f"{percent:.0f} %"
 
 
 MENDS: dict[str, tuple[Both, Both]] = {

@@ -8,7 +8,7 @@ from pipeline.evaluate.life import Life, held_out
 from pipeline.evaluate.scores import Reply
 from utils.charts import bars, curves
 from utils.console import tell
-from utils.page import Answer, Section, facts, folded, meter, page, paragraph, qa, table
+from utils.page import Answer, Section, facts, folded, meter, page, paragraph, percent, qa, table
 from utils.stage import Json
 
 OPEN_FAILURES, MOST_FAILURES = 12, 200
@@ -30,10 +30,6 @@ def render(report: Json, replies: Sequence[Reply], life: Life) -> str:
         f"{size} 百万参数，词表 {report['vocabulary']:,}：它读过什么，怎样学会，又能说些什么。",
     )
     return page(tell("The life of a model", "一个模型的成长"), [s for s in sections if s], lead)
-
-
-def percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
 
 
 def _interval(part: Json) -> str:

@@ -54,9 +54,7 @@ def _is_ours(folder: Path) -> bool:
 
 def take(path: Path, clean: Path, folder: Path) -> Json:
     """Publish the tokenizer of a file in `folder`, say what it does to the train records, and count it."""
-    publish_taken(path, folder)
-    codec = Codec(folder)
-    added = marks_added(path, codec)
+    codec, added = publish_taken(path, folder)
     if added:
         say(tell(f"tokenizer: marks added: {' '.join(added)}", f"词表：补上标记 {' '.join(added)}"))
     records = list(islice(_train_records(clean), TRIED))
@@ -104,17 +102,19 @@ def excerpt(text: str) -> str:
     return ascii(text[:40]) if not text[:40].isprintable() else repr(text[:40])
 
 
-def publish_taken(path: Path, folder: Path) -> None:
-    """The tokenizer of a file as a folder of ours."""
+def publish_taken(path: Path, folder: Path) -> tuple[Codec, list[str]]:
+    """The tokenizer of a file as a folder of ours, opened; and the marks that it did not know."""
     if path.name == SPM:
         publish(path.read_bytes(), folder)
-        return
+        return Codec(folder), []
     encoder = _opened(path)
     if why := why_not_understood(encoder.spec):
         raise UserError(f"{path}: {why}; give a folder with a BPE or Unigram tokenizer")
     publish_fast(with_marks(encoder.spec), folder)
-    if spoken := marks_in_text(Codec(folder)):
+    codec = Codec(folder)
+    if spoken := marks_in_text(codec):
         raise UserError(f"{path}: makes {' '.join(spoken)} of what a text says; give a tokenizer without these pieces")
+    return codec, [mark for mark in codec.marks if encoder.id_of(mark) is None]
 
 
 def _opened(path: Path) -> FastEncoder:
@@ -159,14 +159,6 @@ def _vocabulary(tokenizer: Json) -> dict[str, int]:
     if isinstance(vocabulary, dict):
         return dict(vocabulary)
     return {piece: i for i, (piece, _) in enumerate(vocabulary)}
-
-
-def marks_added(path: Path, codec: Codec) -> list[str]:
-    """The marks that the tokenizer of this file did not know."""
-    if path.name == SPM:
-        return []
-    encoder = _opened(path)
-    return [mark for mark in codec.marks if encoder.id_of(mark) is None]
 
 
 def kept(texts: Sequence[str], back: Sequence[str]) -> float:

@@ -12,10 +12,10 @@ from typing import Any
 from pipeline.tokenizer.measure import BYTES, DIGITS, HAN, LATIN, MARKS, MIXED, OTHER, SIGNS, SPACES
 from pipeline.tokenizer.measured import OURS
 from pipeline.tokenizer.page_pieces import Vocabulary, chips, cut, listing
-from pipeline.tokenizer.page_words import encoder_name, kind_name, language_name, percent
+from pipeline.tokenizer.page_words import encoder_name, kind_name, language_name
 from utils.charts import Stack, curves, stacks
 from utils.console import amount, tell
-from utils.page import Html, Section, clamped, facts, folded, page, paragraph, table
+from utils.page import Html, Section, clamped, facts, folded, page, paragraph, percent, table
 from utils.stage import Json
 
 OPEN_SOURCES = 12

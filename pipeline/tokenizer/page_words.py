@@ -32,8 +32,3 @@ def kind_name(kind: str) -> str:
         MARKS: ("marks", "标记"),
     }
     return tell(*names[kind])
-
-
-def percent(share: float) -> str:
-    """A share, to what still means something."""
-    return f"{100 * share:.2f} %"

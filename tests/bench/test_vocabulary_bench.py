@@ -44,11 +44,11 @@ def clean(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_chapter_is_its_lines_in_order(data: Path) -> None:
-    chapters = list(vocabulary_corpus.chapters(data, 1))
+    chapters = list(vocabulary_corpus.some_chapters(data, 1))
     rows = pq.read_table(data / "classics_bitext.parquet").to_pylist()
     assert len(chapters) == 60
     assert "".join(row["modern"] for row in reversed(rows[:20])) in chapters
-    some = list(vocabulary_corpus.chapters(data, 0.5))
+    some = list(vocabulary_corpus.some_chapters(data, 0.5))
     assert 15 < len(some) < 45
     assert set(some) < set(chapters)
 

@@ -12,11 +12,12 @@ import pytest
 from pipeline.clean.config import CleanConfig, Input
 from pipeline.clean.page import page_of
 from pipeline.clean.page_evidence import known_mends
-from pipeline.clean.page_words import COUNTED, MENDS, REASONS, amount, measured, share
+from pipeline.clean.page_words import COUNTED, MENDS, REASONS, amount, measured
 from pipeline.clean.rules import ALL
 from pipeline.clean.stage import run
 from pipeline.clean.text.ledger import COUNTS
 from tests.utils.test_page import EVIL, Balance
+from utils.page import percent
 from utils.stage import read_json
 
 Report = dict[str, Any]
@@ -200,6 +201,6 @@ def test_counts_and_shares_read_well(language: str) -> None:
     assert counts == (
         chinese if language.startswith("zh") else ["999,999", "1.23 million", "765 million", "12.3 billion"]
     )
-    shares = [share(part, 10_000) for part in (0, 1, 5000, 9999, 10_000)]
-    assert shares == ["0 %", "< 0.1 %", "50.0 %", "> 99.9 %", "100 %"]
-    assert share(0, 0) == "–"
+    shares = [percent(part, 100_000) for part in (0, 1, 50, 50_000, 99_950, 99_999, 100_000)]
+    assert shares == ["0 %", "< 0.01 %", "0.05 %", "50.0 %", "99.95 %", "> 99.99 %", "100 %"]
+    assert percent(0, 0) == "–"
