@@ -94,7 +94,7 @@ def measure(name: str, source: str, ours: Codec, options: argparse.Namespace, do
     rate, wall = timed(lambda: rows(feed, steps, every))
     grown = (anonymous() - before) / 1e6
     print(f"{name:24} {rate:6.2f} M tokens/s of CPU, {wall:6.2f} of the clock; read alone "
-          f"{characters:6.1f} M characters/s of CPU; memory +{grown:.0f} MB", flush=True)  # fmt: skip
+          f"{characters:6.1f} M characters/s of CPU; memory {grown:+.0f} MB", flush=True)  # fmt: skip
     eighth = StreamFeed.open(source, "text", ours, options.seq_len, options.lanes, 0)
     share = range(max(1, options.lanes // 8))
     rate, _ = timed(lambda: rows(eighth, iter(range(tokens // (options.lanes * options.seq_len))), share))

@@ -109,6 +109,13 @@ def test_a_path_is_taken_as_it_stands(name: str) -> None:
     assert recipe(f"evaluate.ask={name}").evaluate.ask == [name]
 
 
+def test_one_name_or_a_list_of_them() -> None:
+    for name in ("https://host/part-{0..9}.parquet", "my #1.jsonl", "hf://owner/name"):
+        assert recipe(f"pretrain.stream={name}").pretrain.stream == name
+    assert recipe("pretrain.stream=[a.jsonl, b.jsonl]").pretrain.stream == ["a.jsonl", "b.jsonl"]
+    assert not recipe("pretrain.stream=").pretrain.streamed
+
+
 def test_what_is_left_empty_is_empty(tmp_path: Path) -> None:
     path = tmp_path / "empty.yaml"
     path.write_text("clean:\n", encoding="utf-8")

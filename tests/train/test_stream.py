@@ -175,6 +175,16 @@ def test_mistakes_are_told_in_one_line(tmp_path: Path, codec: Codec):
         print(feed(source, codec).sequences)
 
 
+def test_a_checkpoint_of_another_version_is_refused(tmp_path: Path, codec: Codec):
+    """It says where its lanes stand in pieces that nobody makes any more."""
+    first = feed(as_json_lines(tmp_path), codec)
+    read(first, range(3))
+    cursors = first.cursors()
+    del cursors[SOURCE]
+    with pytest.raises(UserError, match="earlier version"):
+        first.seek(cursors)
+
+
 def test_a_column_of_another_kind_is_the_files_fault(tmp_path: Path, codec: Codec):
     for name, text in (("a", "text"), ("b", ["text"])):
         (tmp_path / f"{name}.jsonl").write_text(json.dumps({"text": text}) + "\n")
