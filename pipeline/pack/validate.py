@@ -50,7 +50,7 @@ def in_words(reason: str) -> str:
 
 def why_not(messages: Sequence[Message], tools: str | None = None) -> str | None:
     """Why a dialogue cannot be trained on: the first reason that holds; None if there is none."""
-    roles = [message["role"] for message in messages]
+    roles = [message["role"] if message else "" for message in messages]
     if not set(roles) <= _ROLES:
         return "unknown_role"
     if "assistant" not in roles:

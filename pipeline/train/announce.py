@@ -34,6 +34,7 @@ def announce(verb: Verb, config: TrainConfig, engine: Engine, feed: Feed, model:
         chinese = f"{config.epochs} 轮只有 {few} 步，按 min_steps 重复到 {state.total} 步"
         say(tell(f"{verb}: {english}", f"{verb}：{chinese}"))
     if isinstance(feed, ShardFeed):
+        tell_few_rows(verb, config.batch_size, feed.sequences)
         if held := feed.a_row_holds:
             say(f"{verb}{tell(': ', '：')}{told_fill(*held, config.seq_len)}")
         _tell_left_out(verb, feed)
@@ -48,6 +49,18 @@ def told_fill(dialogues: float, slots: float, seq_len: int) -> str:
         f"{dialogues:.1f} dialogues a row, rows {full} full; one dialogue a row would be {padded} full",
         f"平均每行 {dialogues:.1f} 段对话，填充率 {full}；若每行只放一段，填充率为 {padded}",
     )
+
+
+def tell_few_rows(verb: Verb, batch_size: int, rows: int) -> None:
+    """A batch that is larger than its data reads rows twice in a step, which nobody means."""
+    if rows < batch_size:
+        batch = f"{verb}.batch_size = {batch_size}"
+        warn(
+            tell(
+                f"{batch}, and there are only {rows} rows: every step reads some of them again; give a smaller one",
+                f"{batch}，而数据总共只有 {rows} 行，每一步都会重复读到同样的行；请改小",
+            )
+        )
 
 
 def _tell_left_out(verb: Verb, feed: ShardFeed) -> None:

@@ -122,14 +122,15 @@ def test_report_and_what_is_left_out(tiny_tokenizer: Path, tmp_path: Path):
         chat(0, ("user", "在吗？"), ("assistant", " ")),
         chat(1, ("user", "有人吗？")),
         chat(2, ("boss", "快点"), ("assistant", "好")),
-        text(3, " \n"),
+        chat(3) | {"messages": [None, *chat(0, ("user", "在吗？"), ("assistant", "在。"))["messages"]]},
+        text(4, " \n"),
         {"id": "x", "kind": "preference", "messages": [], "chosen": [], "rejected": []},
     ]
     clean = finished(tmp_path / "clean", {"train/mixed-00000": [*bad, TEXTS[0], CHATS[0]]})
     stage.run(PackConfig(), clean, tiny_tokenizer, tmp_path / "pack")
     report = read_json(tmp_path / "pack" / "report.json")
     reasons = ("empty_reply", "no_trained_token", "unknown_role", "empty_text", "preference")
-    assert report["left_out"] == {"train": {"mixed": dict.fromkeys(sorted(reasons), 1)}}
+    assert report["left_out"] == {"train": {"mixed": dict.fromkeys(sorted(reasons), 1) | {"unknown_role": 2}}}
     pretrain, finetune = report["pretrain"]["train"]["mixed"], report["finetune"]["train"]["mixed"]
     assert pretrain["documents"] == finetune["documents"] == 1
     assert pretrain["trained"] == pretrain["tokens"]

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.train.announce import told_fill
+from pipeline.train.announce import tell_few_rows, told_fill
 from pipeline.train.feed import ShardFeed
 from pipeline.train.loop import micro_batches, rounds, share
 from pipeline.train.rows import Rows
@@ -83,6 +84,13 @@ def test_every_source_turns_over_its_epochs_on_any_ranks(
                 assert sorted(indices[start : start + size]) == list(range(size))
             rest = indices[len(indices) // size * size :] if size else indices
             assert len(set(rest)) == len(rest)
+
+
+def test_a_batch_larger_than_its_data_is_told(capsys: pytest.CaptureFixture[str]):
+    tell_few_rows("pretrain", 8, 8)
+    assert not capsys.readouterr().err
+    tell_few_rows("pretrain", 9, 8)
+    assert "pretrain.batch_size = 9" in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------- fill
