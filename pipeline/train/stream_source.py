@@ -154,11 +154,13 @@ def _found(named: Named, column: str, revision: str | None = None) -> tuple[Iter
 def _found_once(named: Named, column: str, revision: str | None) -> tuple[IterableDataset, Json]:
     import datasets
     from datasets import Features
+    from datasets.packaged_modules.json.json import Json as JsonLines
     from datasets.packaged_modules.parquet.parquet import Parquet
 
     arguments = named.arguments | ({"revision": revision} if revision else {})
     builder = datasets.load_dataset_builder(named.opener, **arguments)
-    builder._generate_tables = partial(_file_by_file, builder._generate_tables)
+    if isinstance(builder, (Parquet, JsonLines)):  # the hub has others, too
+        builder._generate_tables = partial(_file_by_file, builder._generate_tables)
     try:
         dataset = builder.as_streaming_dataset(split="train")
         columns = dataset.column_names or list(next(iter(dataset), {}))
@@ -182,7 +184,7 @@ def _found_once(named: Named, column: str, revision: str | None) -> tuple[Iterab
 def _file_by_file(read: Callable[..., Tables], **given: Any) -> Tables:
     """What `datasets` reads of some files; who catches an error finds the name of its file in a note."""
     lists = {name: value for name, value in given.items() if isinstance(value, list)}
-    names = lists.get("base_files", lists.get("files", []))
+    names = lists["base_files" if "base_files" in lists else "files"]
     for number, name in enumerate(names):
         try:
             some = read(**given | {key: value[number : number + 1] for key, value in lists.items()})
