@@ -31,8 +31,8 @@ class TokenizerConfig:
     """Text to learn from, drawn evenly from all records by `seed`. A MB takes 25 MB of memory, at 32,000 pieces 38."""
 
     languages: dict[str, float] = field(default_factory=dict)
-    """Shares of the sample by language, as {zh: 0.6, en: 0.4}; one of zh, en, other that is not named gets none.
-    If empty, by the amount there is."""
+    """Shares of the sample by language, as {zh: 0.6, en: 0.4}; one of zh, en, other that is not named gets none, and
+    none gets more than its share. If empty, by the amount there is."""
 
     seed: int = 0
     """Draws the sample."""

@@ -2,14 +2,16 @@
 
 Clean records come in, one after the other; at most `sample_megabytes` of their text stay, whatever the corpus weighs:
 those whose ids have the smallest seeded hashes. So the sample is the same wherever and whenever it is drawn, and every
-source is in it by its share. Languages may be given shares of their own; a language that has less leaves room to the
-others. Before anything is read, `estimate` says from the files' footers what there is and what learning will take.
+source is in it by its share. Languages may be given shares: then none gets more than its own, and one that has less
+makes the sample smaller. Before anything is read, `estimate` says from the files' footers what there is and what
+learning will take.
 """
 
 from __future__ import annotations
 
 import heapq
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +22,7 @@ import xxhash
 
 from pipeline.tokenizer.config import TokenizerConfig
 from utils.chat import conversation
-from utils.language import LANGUAGES, language
+from utils.language import language
 from utils.records import Record, footer, record_batches, record_shards
 
 LINE = 2000
@@ -29,6 +31,9 @@ LINE = 2000
 COLUMNS = ("id", "source", "kind", "text", "messages", "tools")
 _BREAKS = re.compile("[\n\0\u2585]")  # SentencePiece silently drops sentences with NUL or U+2585
 _ALL = 1 << 64
+
+ALL = "all"
+"""In place of a language, where none has a share of its own."""
 
 
 def texts_of(record: Record) -> Iterator[str]:
@@ -94,6 +99,8 @@ class Sample:
 def draw(clean: Path, config: TokenizerConfig, seen: Callable[[int], None] = lambda records: None) -> Sample:
     """The sample; `seen` is told how many records were looked at."""
     room = config.sample_megabytes * 1_000_000
+    if config.languages:  # shares of what there is, if that is less
+        room = min(room, estimate(clean, config).text)
     reservoir = Reservoir(room, config.languages)
     shards = [shard for some in record_shards(clean, "train").values() for shard in some]
     for number, shard in enumerate(shards):
@@ -120,20 +127,18 @@ def hash_of(name: str, seed: int) -> int:
 
 
 class Reservoir:
-    """Texts with the smallest hashes, up to `room` bytes in all, languages by their shares of it.
+    """Texts with the smallest hashes, up to `room` bytes in all, and of each language up to its share of them.
 
-    A language's limit only ever falls, so that what stays is everything below the last limit: a fair draw, whatever
-    the order in which texts come.
+    A limit only ever falls, so that what stays is everything below the last one: a fair draw, whatever the order in
+    which texts come.
     """
 
     def __init__(self, room: int, shares: Mapping[str, float]):
-        self.room = room
         total = sum(shares.values())
-        self._shares = {name: share / total for name, share in shares.items() if share} or dict.fromkeys(LANGUAGES, 1.0)
-        self._together = not shares
-        self._held: dict[str, list[tuple[int, tuple[int, int], str, bytes]]] = {}
-        self._bytes = dict.fromkeys(self._shares, 0)
-        self._limits = dict.fromkeys(self._shares, _ALL)
+        self._rooms = {name: int(room * share / total) for name, share in shares.items() if share} or {ALL: room}
+        self._held: dict[str, list[tuple[int, tuple[int, int], str, bytes]]] = {name: [] for name in self._rooms}
+        self._filled = dict.fromkeys(self._rooms, 0)
+        self._limits = dict.fromkeys(self._rooms, _ALL)
 
     @property
     def highest(self) -> int:
@@ -143,29 +148,24 @@ class Reservoir:
     def offer(self, number: int, place: tuple[int, int], text: str) -> None:
         """Take the text in if its hash is below the limit of its language, and let others go if it gets too much."""
         name = language(text)
-        if number >= self._limits.get(name, 0):
+        group = ALL if ALL in self._rooms else name
+        if number >= self._limits.get(group, 0):
             return
-        data = _cut(text.encode(), self.room // 4)
-        heapq.heappush(self._held.setdefault(self._heap(name), []), (-number, place, name, data))
-        self._bytes[name] += len(data)
-        while sum(self._bytes.values()) > self.room:
-            self._let_go()
-
-    def _heap(self, name: str) -> str:
-        return "" if self._together else name
-
-    def _let_go(self) -> None:
-        """The highest hash of the language that is most above its share, or of all if they have none."""
-        fullest = max(self._bytes, key=lambda name: self._bytes[name] / self._shares[name])
-        negative, _, name, data = heapq.heappop(self._held[self._heap(fullest)])
-        self._bytes[name] -= len(data)
-        for one in self._limits if self._together else [name]:
-            self._limits[one] = -negative
+        data = _cut(text.encode(), self._rooms[group] // 4)
+        heapq.heappush(self._held[group], (-number, place, name, data))
+        self._filled[group] += len(data)
+        while self._filled[group] > self._rooms[group]:
+            negative, _, _, gone = heapq.heappop(self._held[group])
+            self._filled[group] -= len(gone)
+            self._limits[group] = -negative
 
     def sample(self) -> Sample:
         """What stayed, in the order in which it is stored."""
-        held = sorted((place, data) for heap in self._held.values() for _, place, _, data in heap)
-        return Sample([data.decode() for _, data in held], {k: v for k, v in self._bytes.items() if v})
+        held = sorted((place, name, data) for heap in self._held.values() for _, place, name, data in heap)
+        sizes: Counter[str] = Counter()
+        for _, name, data in held:
+            sizes[name] += len(data)
+        return Sample([data.decode() for _, _, data in held], dict(sorted(sizes.items())))
 
 
 def _cut(data: bytes, most: int) -> bytes:

@@ -9,6 +9,7 @@ Alone: `python -m pipeline.tokenizer configs/demo.yaml`.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +25,9 @@ from utils.console import UserError, amount, progress, say, tell, warn
 from utils.memory import available
 from utils.stage import Json, build
 from utils.workers import run_apart
+
+NOTABLE = 0.02
+"""A difference of shares worth a word."""
 
 LONG = 2_000_000
 """A sample of more characters takes more than a moment to learn from."""
@@ -87,10 +91,24 @@ def drawn(config: TokenizerConfig, clean: Path) -> Sample:
     if not any(line.strip() for text in sample.texts for line in lines_of(text)):
         mend = "give clean.inputs more" + (", or correct tokenizer.languages" if config.languages else "")
         raise UserError(f"{clean}: no text in the train split to learn a vocabulary from; {mend}")
-    if short := [name for name, share in config.languages.items() if share and name not in sample.bytes_by_language]:
-        named = ", ".join(short)
-        warn(tell(f"tokenizer.languages: no text in {named}", f"tokenizer.languages：语料中没有 {named} 文本"))
+    if config.languages:
+        _tell_shares(config.languages, sample.bytes_by_language)
     return sample
+
+
+def _tell_shares(asked: Mapping[str, float], got: Mapping[str, int]) -> None:
+    """Where a language has too little text for its share, the shares are others than those asked for."""
+    wanted = {name: share / sum(asked.values()) for name, share in asked.items() if share}
+    real = {name: got.get(name, 0) / sum(got.values()) for name in wanted}
+    if any(abs(real[name] - share) > NOTABLE for name, share in wanted.items()):
+        before, after = (", ".join(f"{name} {share:.0%}" for name, share in some.items()) for some in (wanted, real))
+        short = ", ".join(name for name, share in wanted.items() if real[name] < share)
+        warn(
+            tell(
+                f"tokenizer.languages: asked for {before}; there is too little text in {short}, so it is {after}",
+                f"tokenizer.languages：要求 {before}；{short} 文本不足，实际为 {after}",
+            )
+        )
 
 
 def _tell_estimate(config: TokenizerConfig, text: int, sample: int, memory: int) -> None:
