@@ -17,6 +17,7 @@ from pipeline.children import ROOT, run_child
 from pipeline.recipe import Recipe
 from pipeline.train import guards, lineage
 from pipeline.train.config import Verb
+from pipeline.train.stream_names import how_to_open
 from utils.console import UserError, say, tell, warn
 from utils.stage import MANIFEST, Json, config_json, manifest, why_stale
 
@@ -29,6 +30,7 @@ TRAINING: tuple[Verb, ...] = ("pretrain", "finetune")
 
 def run_recipe(path: str, flags: Sequence[str], recipe: Recipe, until: str = STAGES[-1]) -> None:
     """All stages up to `until`; what is finished is skipped."""
+    _refuse_missing(recipe)
     wanted = STAGES[: STAGES.index(until) + 1]
     if not recipe.overwrite:
         _refuse_changes(recipe, TRAINING, _stale_stages(recipe))
@@ -167,6 +169,7 @@ def _train(verb: Verb, recipe: Recipe) -> None:
 
 def _earlier_stages(verb: str, path: str, flags: Sequence[str], recipe: Recipe) -> None:
     """What a verb builds upon: what is missing is made, what is stale only with overwrite=True."""
+    _refuse_missing(recipe)
     needed = STAGES[: STAGES.index(verb)]
     verbs = TRAINING[: TRAINING.index(verb) + 1]
     missing: list[str] = [stage for stage in needed if manifest(recipe.folder(stage)) is None]
@@ -187,6 +190,13 @@ def _earlier_stages(verb: str, path: str, flags: Sequence[str], recipe: Recipe) 
 
 
 # ---------------------------------------------------------------- what cannot be followed
+
+
+def _refuse_missing(recipe: Recipe) -> None:
+    """What a later stage would miss is told before hours of an earlier one."""
+    _inputs_of("tokenizer", recipe)
+    if recipe.pretrain.streamed:
+        how_to_open(recipe.pretrain.stream)
 
 
 def _stale_stages(recipe: Recipe) -> dict[str, str]:

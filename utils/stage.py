@@ -272,7 +272,8 @@ def build(
     for name, path in inputs.items():
         if isinstance(path, Path) and not path.exists():
             raise UserError(
-                f"{stage}: input {name} not found at {path}; correct its path or run the stage that makes it"
+                f"{stage}: input {name} not found at {path}; correct its path, or run "
+                "`python -m pipeline RECIPE`, which makes what is missing"
             )
     settled = config_json(config)
     output = output.resolve() if output.is_symlink() else output  # a link to a larger disk stays one

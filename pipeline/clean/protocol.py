@@ -15,6 +15,7 @@ while the rest goes on, or a list of `Found` if a row holds several records.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -27,6 +28,7 @@ from pipeline.clean.files.encodings import detect_encoding
 from pipeline.clean.files.places import beginning, is_hub, packing, suffix_of, unpacked_name
 
 Message = dict[str, Any]
+_THOUGHT = re.compile(r"\s*<think>(.*?)</think>\s*", re.DOTALL)
 EXCERPT = 200
 """Bytes of an unreadable record that the quarantine keeps."""
 
@@ -131,7 +133,9 @@ def careful(make: Callable[[Mapping[str, Any]], Found | list[Found]]) -> ItemOf:
 
 
 def message(role: str, content: str, reasoning: str | None = None, tool_calls: str | None = None) -> Message:
-    """A turn."""
+    """A turn. Where an assistant's words begin with a thought between its marks, that is its reasoning."""
+    if role == "assistant" and reasoning is None and (thought := _THOUGHT.match(content)):
+        reasoning, content = thought[1].strip() or None, content[thought.end() :]
     return {"role": role, "content": content, "reasoning": reasoning, "tool_calls": tool_calls}
 
 

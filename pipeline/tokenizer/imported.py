@@ -98,8 +98,8 @@ def _tell_losses(texts: int, changed: Sequence[str], chats: int, apart: int) -> 
 
 
 def excerpt(text: str) -> str:
-    """The beginning of a text, as it can be printed anywhere."""
-    return ascii(text[:40]) if not text[:40].isprintable() else repr(text[:40])
+    """The beginning of a text in one line: what does not print is written as an escape."""
+    return repr(text[:40])
 
 
 def publish_taken(path: Path, folder: Path) -> tuple[Codec, list[str]]:

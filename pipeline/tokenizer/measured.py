@@ -109,15 +109,20 @@ def compared(folders: Sequence[str]) -> list[Measured]:
 
 def from_folder(folder: Path, name: str = "") -> Measured:
     """What the `tokenizer.json` of a folder says."""
-    path = folder / FAST
-    if not folder.is_dir():
-        raise UserError(f"tokenizer.compare: {folder}: no such folder; correct its path, or take it out of the list")
-    if not path.is_file():
-        raise UserError(f"tokenizer.compare: {folder}: holds no {FAST}; copy it there, or take it out")
+    path = tokenizer_in(folder)
     try:
         return _of(FastEncoder(path), name or folder.name)
     except UserError:
         raise UserError(f"{path}: no tokenizer that can be read; copy it again, or take it out") from None
+
+
+def tokenizer_in(folder: Path) -> Path:
+    """The file of a folder to compare with."""
+    if not folder.is_dir():
+        raise UserError(f"tokenizer.compare: {folder}: no such folder; correct its path, or take it out of the list")
+    if not (folder / FAST).is_file():
+        raise UserError(f"tokenizer.compare: {folder}: holds no {FAST}; copy it there, or take it out")
+    return folder / FAST
 
 
 def _of(encoder: FastEncoder, name: str) -> Measured:

@@ -48,16 +48,22 @@ def renew_report(clean: Path, folder: Path, compare: Sequence[str]) -> Json | No
     return report
 
 
+LOSES = "*"
+"""Marks a figure of a tokenizer that has no token for some of the text."""
+
+
 def beside(report: Json) -> str:
     """The line that closes the stage: characters a token by language, ours and each compared."""
     parts = []
     for name in told(report):
         row = report["fit"][OURS]["languages"][name]
         others = (one["languages"][name] for other, one in report["fit"].items() if other != OURS)
-        values = ", ".join(f"{one['characters_per_token']:.2f}" for one in others)
+        values = ", ".join(f"{one['characters_per_token']:.2f}{LOSES * bool(one['unknown'])}" for one in others)
         parts.append(f"{language_name(name)} {row['characters_per_token']:.2f} ({values})")
     names = tell(", ", "、").join(encoder_name(name) for name in report["fit"] if name != OURS)
-    return tell(f"characters a token ({names} in brackets): ", f"字符 / 词元（括号内为 {names}）：") + ", ".join(parts)
+    told_names = tell(f"characters a token ({names} in brackets): ", f"字符 / 词元（括号内为 {names}）：")
+    lost = tell(f" ({LOSES} loses characters that it does not know)", f"（{LOSES} 有不认识的字符，会丢失）")
+    return told_names + ", ".join(parts) + (lost if any(LOSES in part for part in parts) else "")
 
 
 def _figures(clean: Path, folder: Path, others: Sequence[Measured]) -> tuple[Json, Vocabulary]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pipeline.tokenizer.config import TokenizerConfig
 from pipeline.tokenizer.imported import file_of, take
-from pipeline.tokenizer.measured import compared
+from pipeline.tokenizer.measured import compared, tokenizer_in
 from pipeline.tokenizer.page import origin
 from pipeline.tokenizer.publish import publish
 from pipeline.tokenizer.report import beside, renew_report, write_report
@@ -34,7 +34,9 @@ LONG = 2_000_000
 
 
 def inputs_of(config: TokenizerConfig, clean: Path) -> dict[str, Path | Json]:
-    """What the stage reads."""
+    """What the stage reads; a folder that is not there is told."""
+    for folder in config.compare:
+        tokenizer_in(Path(folder))
     taken = {"path": file_of(Path(os.path.expanduser(config.path)))} if config.path else {}
     return {"clean": clean, **taken}
 

@@ -186,6 +186,11 @@ class PretrainConfig(TrainConfig):
         """Does the data come from a stream, not from packed shards?"""
         return bool(self.stream)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.streamed and self.epochs is not None:
+            raise ValueError("epochs: nobody knows how long a stream is; give max_steps or max_tokens instead")
+
 
 @dataclass(frozen=True)
 class FinetuneConfig(TrainConfig):

@@ -86,8 +86,11 @@ def run(task: Task) -> bool:
         if rank() == 0:
             stack.enter_context(lock(task.output))
         model = new_model(task, codec)  # before an engine is there that would have a say in how models are built
-        if rank() == 0 and not task.config.streamed:  # before other ranks could wait for this one; it writes, so last
-            refuse_damaged_shards(task.pack, task.verb, codec.vocab_size, task.plan)
+        if rank() == 0:  # before other ranks could wait for this one, and before an earlier run is set aside
+            if not task.config.streamed:
+                refuse_damaged_shards(task.pack, task.verb, codec.vocab_size, task.plan)
+            elif replaced:
+                OBJECTIVES[task.verb].open_feed(task.config, task.pack, codec, task.plan)
         engine = start(task.config, precision)
         if engine.rank == 0 and replaced:
             lineage.keep_apart(task.output)

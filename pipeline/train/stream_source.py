@@ -115,6 +115,13 @@ class Stream:
             if number == opened_at and state is None:
                 wrong = f"{FIELD}: {self.name} holds no text in column {self._column}"
                 raise UserError(f"{wrong}; name another in pretrain.stream_text")
+            if not epoch:
+                say(
+                    tell(
+                        f"{self.name}: all {number:,} texts are read; they come again",
+                        f"{self.name}：{number:,} 段文本已读完一遍，从头再读",
+                    )
+                )
             epoch, state = epoch + 1, None
 
     def _blocks(self, epoch: int, state: Json | None) -> Iterator[tuple[list[str], Json | None]]:

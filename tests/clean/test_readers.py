@@ -224,6 +224,30 @@ def test_sharegpt_function_calls(tmp_path: Path) -> None:
     assert json.loads(item.messages[1]["tool_calls"]) == [{"name": "invoice", "arguments": {"n": 2}}]
 
 
+@pytest.mark.parametrize(
+    ("said", "reasoning", "content"),
+    [
+        ("<think>\n一加一\n</think>\n\n二。", "一加一", "二。"),
+        (" <think>想</think>二", "想", "二"),
+        ("<think>\n\n</think>\n\n二。", None, "二。"),
+        ("标签 <think>a</think> 是标记", None, "标签 <think>a</think> 是标记"),
+        ("<think>没有想完", None, "<think>没有想完"),
+    ],
+)
+def test_a_thought_at_the_beginning_of_an_answer(
+    said: str, reasoning: str | None, content: str, tmp_path: Path
+) -> None:
+    """As models that think write it into what they say: in dialogues, and in pairs."""
+    turns = [{"from": "human", "value": f"问 {said}"}, {"from": "gpt", "value": said}]
+    for row in ({"conversations": turns}, {"instruction": f"问 {said}", "output": said}):
+        (item,) = read(dump(tmp_path / f"{len(row)}.json", [row], True))
+        assert isinstance(item, Found)
+        assert item.messages is not None
+        asked, answered = item.messages
+        assert (asked["content"], asked["reasoning"]) == (f"问 {said}", None)
+        assert (answered["content"], answered["reasoning"]) == (content, reasoning)
+
+
 # ---------------------------------------------------------------- parquet, plain text
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import ROOT, TINY, environment, metrics, run
+from tests.commands import ROOT, TINY, environment, metrics, run, train
 
 PIPELINE = [sys.executable, "-m", "pipeline"]
 
@@ -58,6 +58,16 @@ def test_an_empty_corpus(tmp_path: Path) -> None:
         run([*PIPELINE, TINY, f"workspace={tmp_path / 'w'}", f"clean.inputs={tmp_path / 'empty.csv'}"], code=2)
     )
     assert "empty" in line
+    assert not (tmp_path / "w" / "clean").exists()
+
+
+@pytest.mark.parametrize(
+    "field", ["tokenizer.path=nowhere", "tokenizer.compare=[nowhere]", "pretrain.stream=nowhere.jsonl"]
+)
+def test_what_a_later_stage_would_miss_is_told_before_the_first(field: str, tmp_path: Path) -> None:
+    words = [f"workspace={tmp_path / 'w'}", field, "pretrain.max_steps=3"]
+    assert field.partition("=")[0] in one_line(run([*PIPELINE, TINY, *words], code=2))
+    assert "pretrain.stream" not in field or one_line(train("single", tmp_path / "w", *words[1:], code=2))
     assert not (tmp_path / "w" / "clean").exists()
 
 

@@ -111,8 +111,11 @@ def test_a_path_is_taken_as_it_stands(name: str) -> None:
 
 def test_one_name_or_a_list_of_them() -> None:
     for name in ("https://host/part-{0..9}.parquet", "my #1.jsonl", "hf://owner/name"):
-        assert recipe(f"pretrain.stream={name}").pretrain.stream == name
-    assert recipe("pretrain.stream=[a.jsonl, b.jsonl]").pretrain.stream == ["a.jsonl", "b.jsonl"]
+        assert recipe(f"pretrain.stream={name}", "pretrain.max_steps=9").pretrain.stream == name
+    several = recipe("pretrain.stream=[a.jsonl, b.jsonl]", "pretrain.max_steps=9").pretrain
+    assert several.stream == ["a.jsonl", "b.jsonl"]
+    with pytest.raises(UserError, match="pretrain: epochs: nobody knows how long a stream is; give max_steps"):
+        recipe("pretrain.stream=a.jsonl")
     assert not recipe("pretrain.stream=").pretrain.streamed
 
 

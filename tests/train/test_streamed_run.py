@@ -113,6 +113,17 @@ def test_kill_9_while_a_host_drops_connections(workspace: Path, tmp_path: Path) 
     assert losses(workspace) == losses(whole)
 
 
+def test_a_run_is_not_set_aside_for_a_stream_that_cannot_be_read(
+    workspace: Path, fields: list[str], tmp_path: Path
+) -> None:
+    train("single", workspace, *fields, "pretrain.max_steps=1")
+    model = (workspace / "pretrain" / "model" / "model.safetensors").read_bytes()
+    (tmp_path / "empty.jsonl").write_text("")
+    words = [f"pretrain.stream={tmp_path / 'empty.jsonl'}", "pretrain.max_steps=1", "overwrite=True"]
+    assert "holds no row" in train("single", workspace, *words, code=2)
+    assert (workspace / "pretrain" / "model" / "model.safetensors").read_bytes() == model
+
+
 def test_a_stream_needs_a_horizon_in_steps(workspace: Path, fields: list[str]) -> None:
     said = train("single", workspace, fields[0], "pretrain.epochs=2", code=2)
     assert "max_steps" in said
