@@ -191,10 +191,11 @@ class Meter:
     def _draw(self):  # type: ignore[no-untyped-def]  # rich is imported only where something is drawn
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+        count = "{task.completed:,.0f}" if self.total or self.unit else ""  # of what has no parts there is no count
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
-            TextColumn("{task.completed:,.0f}" + self._of_total() + " {task.fields[unit]} {task.fields[note]}"),
+            TextColumn(count + self._of_total() + " {task.fields[unit]} {task.fields[note]}"),
             TimeRemainingColumn(),
         )
         bar = Progress(*columns, transient=True)

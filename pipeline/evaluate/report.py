@@ -81,8 +81,10 @@ def _scores(report: Json, life: Life) -> Section:
         )
     note = tell(
         "Asked greedily. A reply counts only if it is equal to the last character; similarity is the share of "
-        "characters in common, in order.",
-        "贪心解码；一字不差才算答对。相似度是按顺序相同的字符所占的比例。",
+        "characters in common, in order. Held-out bits per byte say how well text is foretold that was not learned "
+        "from: less is better, and who learns few dialogues by heart foretells others worse.",
+        "贪心解码；一字不差才算答对。相似度是按顺序相同的字符所占的比例。"
+        "留出文本的比特 / 字节衡量模型预测没学过的文本的本事，越小越好；只背熟少量对话的模型，预测别的对话反而更差。",
     )
     if report["base"]:
         note = tell(

@@ -114,5 +114,6 @@ def _say_what_was_done(report: Json) -> None:
         for counts in some.values():
             _add(reasons, counts)
     if reasons:
-        listed = tell("; ", "；").join(f"{in_words(name)} {count:,}" for name, count in sorted(reasons.items()))
+        named = [(in_words(name), f"{count:,}") for name, count in sorted(reasons.items())]
+        listed = tell("; ", "；").join(tell(f"{why}: {count}", f"{why}：{count} 条") for why, count in named)
         say(tell(f"pack: left out: {listed}", f"打包：已略去：{listed}"))

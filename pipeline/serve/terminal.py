@@ -36,6 +36,8 @@ def chat(config: ChatConfig) -> None:
     from pipeline.serve.session import Session
 
     session = Session.open(folder, config)
+    if not config.model:
+        print(tell(f"({folder} speaks)", f"（{folder} 作答）"), file=sys.stderr, flush=True)
     if config.once is None and sys.stdin.isatty():
         talk(session, folder)
         return

@@ -7,7 +7,7 @@ by its SentencePiece model. Ids of pieces stay what they were, so weights that w
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, islice, zip_longest
 from pathlib import Path
 
@@ -60,17 +60,20 @@ def take(path: Path, clean: Path, folder: Path) -> Json:
     records = list(islice(_train_records(clean), TRIED))
     texts = [text for record in records for text in texts_of(record)]
     back = [codec.decode(ids.tolist()) for ids in codec.encode_all(texts)]
-    lost = [text for text, again in zip(texts, back, strict=True) if text != again]
-    chats = [conversation(r["messages"], r["tools"]) for r in records if r["kind"] == "chat"]
+    lost = [(text, again) for text, again in zip(texts, back, strict=True) if text != again]
+    chats = {r["id"]: conversation(r["messages"], r["tools"]) for r in records if r["kind"] == "chat"}
     apart = told_apart(codec, chats)
     if (share := kept(texts, back)) < LEAST_KEPT:
         raise UserError(f"{path}: brings back {share:.0%} of the characters of your texts; give another")
-    _tell_losses(len(texts), lost, len(chats), apart)
+    if lost:
+        _tell_lost(len(texts), len(records), lost)
+    if apart:
+        _tell_apart(len(chats), apart)
     return {
         "taken": str(path),
         "vocab_size": codec.vocab_size,
         "marks_added": added,
-        "tried": {"texts": len(texts), "changed": len(lost), "chats": len(chats), "template_differs": apart},
+        "tried": {"texts": len(texts), "changed": len(lost), "chats": len(chats), "template_differs": len(apart)},
     }
 
 
@@ -81,20 +84,23 @@ def _train_records(clean: Path) -> Iterator[Record]:
         yield from filter(None, records)
 
 
-def _tell_losses(texts: int, changed: Sequence[str], chats: int, apart: int) -> None:
-    """What a tokenizer that was taken does worse than one of ours."""
-    if changed:
-        first = excerpt(changed[0])
-        warn(
-            tell(
-                f"tokenizer: {len(changed):,} of {texts:,} texts do not come back as they were, such as {first}",
-                f"词表：{texts:,} 段文本中有 {len(changed):,} 段无法原样还原，例如 {first}",
-            )
-        )
-    if apart:
-        english = f"{apart:,} of {chats:,} dialogues get other ids from the chat template than in training"
-        chinese = f"{chats:,} 段对话中有 {apart:,} 段，按聊天模板编码与训练所读不一致"
-        warn(tell(f"tokenizer: {english}", f"词表：{chinese}"))
+def _tell_lost(texts: int, records: int, lost: Sequence[tuple[str, str]]) -> None:
+    """What a tokenizer that was taken does not bring back, from its first difference on."""
+    text, again = lost[0]
+    start = max(0, next((i for i, (a, b) in enumerate(zip(text, again, strict=False)) if a != b), len(again)) - 5)
+    first = f"{excerpt(text[start:])} -> {excerpt(again[start:])}"
+    english = (
+        f"{len(lost):,} of {texts:,} texts (turns, of dialogues) in {records:,} records do not come back as they were"
+    )
+    chinese = f"{records:,} 条记录的 {texts:,} 段文本（对话按轮计）中有 {len(lost):,} 段无法原样还原"
+    warn(tell(f"tokenizer: {english}: {first}", f"词表：{chinese}：{first}"))
+
+
+def _tell_apart(chats: int, apart: Sequence[str]) -> None:
+    """Where the published template would not be what was trained on."""
+    english = f"{len(apart):,} of {chats:,} dialogues get other ids from the chat template than in training: {apart[0]}"
+    chinese = f"{chats:,} 段对话中有 {len(apart):,} 段，按聊天模板编码与训练所读不一致：{apart[0]}"
+    warn(tell(f"tokenizer: {english}", f"词表：{chinese}"))
 
 
 def excerpt(text: str) -> str:
@@ -167,19 +173,20 @@ def kept(texts: Sequence[str], back: Sequence[str]) -> float:
     return sum((before & after).total() for before, after in pairs) / max(sum(map(len, texts)), 1)
 
 
-def told_apart(codec: Codec, conversations: Iterable[Sequence[Segment]]) -> int:
-    """How many conversations get other ids from the published template, which is encoded in one piece.
+def told_apart(codec: Codec, conversations: Mapping[str, Sequence[Segment]]) -> list[str]:
+    """The conversations that get other ids from the published template, which is encoded in one piece.
 
-    A tokenizer that joins line ends, or begins every text with a space, sees the seams between segments.
+    A tokenizer that joins line ends, or begins every text with a space, sees the seams between segments; and a mark
+    that somebody typed is text to training alone.
     """
     encoder = codec.encoder
     if not isinstance(encoder, FastEncoder):
-        return 0
+        return []
     encoder.tokenizer.encode_special_tokens = False
     try:
-        written = [("".join(s.text for s in segments), segments) for segments in conversations]
-        whole = [ids.tolist() for ids in encoder.encode_all([text for text, _ in written])]
+        written = ["".join(s.text for s in segments) for segments in conversations.values()]
+        whole = [ids.tolist() for ids in encoder.encode_all(written)]
     finally:
         encoder.tokenizer.encode_special_tokens = True
-    pairs = zip(whole, written, strict=True)
-    return sum(ids != codec.encode_segments(segments)[0].tolist() for ids, (_, segments) in pairs)
+    pairs = zip(whole, conversations.items(), strict=True)
+    return [name for ids, (name, segments) in pairs if ids != codec.encode_segments(segments)[0].tolist()]
