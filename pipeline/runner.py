@@ -193,9 +193,12 @@ def _earlier_stages(verb: str, path: str, flags: Sequence[str], recipe: Recipe) 
 
 
 def _refuse_missing(recipe: Recipe) -> None:
-    """What a later stage would miss is told before hours of an earlier one."""
-    _inputs_of("tokenizer", recipe)
-    if recipe.pretrain.streamed:
+    """What a later stage would miss is told before hours of an earlier one; what is finished misses nothing."""
+    from pipeline.tokenizer.stage import refuse_missing
+
+    if manifest(recipe.folder("tokenizer")) is None:
+        refuse_missing(recipe.tokenizer)
+    if recipe.pretrain.streamed and manifest(recipe.folder("pretrain")) is None:
         how_to_open(recipe.pretrain.stream)
 
 

@@ -76,6 +76,11 @@ def _turn(role: str, content: str) -> list[Segment]:
     return [Segment(TURN, True), Segment(f"{role}\n{content}"), Segment(END_OF_TURN, True), Segment("\n")]
 
 
+def spoken(message: Message) -> str:
+    """What an assistant's turn says, marks as they are written: its thought, its words, its calls."""
+    return "".join(text for text, _ in _assistant(message, message.get("content") or ""))
+
+
 def _assistant(message: Message, content: str) -> Iterator[tuple[str, bool]]:
     """What it says, and whether that is a mark."""
     if reasoning := message.get("reasoning"):

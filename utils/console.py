@@ -94,6 +94,13 @@ def disk_is_full(error: BaseException) -> bool:
     return full or any(word in str(error) for word in words)
 
 
+def no_room(error: BaseException) -> str:
+    """What `disk_is_full` found: a full disk, or a limit on the size of files."""
+    if "oo large" in str(error):
+        return tell("file size limit reached (ulimit -f)", "文件大小已达上限（ulimit -f）")
+    return tell("disk full", "磁盘已满")
+
+
 def run_program(main: Callable[[], None]) -> NoReturn:
     """Run `main` and end the process as the house ends: see the module's first paragraph."""
     # Threads that wait by spinning slow each other down where cores are shared: products of a small model ran
@@ -144,9 +151,7 @@ def _exit_code(main: Callable[[], None]) -> int:
         if disk_is_full(error):
             name = getattr(error, "filename", None)
             where = f" while writing {name}" if name else ""
-            if "too large" in str(error):
-                return _fail(f"a file may grow no further{where}; raise the limit (ulimit -f) and run again")
-            return _fail(f"disk full{where}; free some space and run again")
+            return _fail(f"{no_room(error)}{where}; make room and run again")
         if isinstance(error, PermissionError):
             return _fail(f"{error.filename}: permission denied; allow it to this user, or name another path")
         if isinstance(error, OSError) and error.filename and error.strerror:

@@ -28,7 +28,7 @@ from pipeline.clean.files.encodings import detect_encoding
 from pipeline.clean.files.places import beginning, is_hub, packing, suffix_of, unpacked_name
 
 Message = dict[str, Any]
-_THOUGHT = re.compile(r"\s*<think>(.*?)</think>\s*", re.DOTALL)
+_THOUGHT = re.compile(r"[\s\ufeff]*<think>(.*?)</think>\s*", re.DOTALL)
 EXCERPT = 200
 """Bytes of an unreadable record that the quarantine keeps."""
 
@@ -134,7 +134,7 @@ def careful(make: Callable[[Mapping[str, Any]], Found | list[Found]]) -> ItemOf:
 
 def message(role: str, content: str, reasoning: str | None = None, tool_calls: str | None = None) -> Message:
     """A turn. Where an assistant's words begin with a thought between its marks, that is its reasoning."""
-    if role == "assistant" and reasoning is None and (thought := _THOUGHT.match(content)):
+    if role == "assistant" and not reasoning and (thought := _THOUGHT.match(content)):
         reasoning, content = thought[1].strip() or None, content[thought.end() :]
     return {"role": role, "content": content, "reasoning": reasoning, "tool_calls": tool_calls}
 

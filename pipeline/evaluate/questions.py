@@ -15,7 +15,7 @@ from pathlib import Path
 
 import xxhash
 
-from utils.chat import Message
+from utils.chat import Message, spoken
 from utils.console import UserError
 from utils.records import Record, read_records, record_shards
 
@@ -97,15 +97,18 @@ def _chats(clean: Path) -> Iterator[Record]:
 
 
 def single_turn(record: Record) -> Question | None:
-    """A record of one question and one plain answer, with or without a system message; None if it is another."""
+    """A record of one question and one answer without calls, with or without a system message; None if it is another.
+
+    A thought is a part of the answer.
+    """
     messages = list(record["messages"])
     system = messages.pop(0)["content"] if messages[0]["role"] == "system" else None
     if [m["role"] for m in messages] != ["user", "assistant"] or record["tools"]:
         return None
     asked, told = messages
-    if told["reasoning"] or told["tool_calls"] or not told["content"]:
+    if told["tool_calls"] or not told["content"]:
         return None
-    return Question(asked["content"] or "", told["content"], record["source"], system or "")
+    return Question(asked["content"] or "", spoken(told), record["source"], system or "")
 
 
 def read_exam(path: Path) -> list[Question]:

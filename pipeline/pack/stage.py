@@ -30,6 +30,7 @@ VERBS = ("pretrain", "finetune")
 
 def run(config: PackConfig, clean: Path, tokenizer: Path, output: Path) -> bool:
     """Make `pack/`; True if there was something to do."""
+    refuse_rewritten(tokenizer)
     inputs = {"clean": clean, "tokenizer": tokenizer}
     work = partial(pack, config, clean, tokenizer)
     return build("pack", config, inputs, output, work, ("pyarrow", "sentencepiece", "numpy"))
@@ -37,7 +38,6 @@ def run(config: PackConfig, clean: Path, tokenizer: Path, output: Path) -> bool:
 
 def pack(config: PackConfig, clean: Path, tokenizer: Path, folder: Path) -> Json:
     """Every clean shard into `folder`; returns the counters of the manifest."""
-    refuse_rewritten(tokenizer)
     codec = opened(tokenizer, identity(tokenizer))
     tasks = plan(config, clean, tokenizer, folder)
     sizes = {task.name: task.clean.stat().st_size for task in tasks}

@@ -87,7 +87,8 @@ def _train_records(clean: Path) -> Iterator[Record]:
 def _tell_lost(texts: int, records: int, lost: Sequence[tuple[str, str]]) -> None:
     """What a tokenizer that was taken does not bring back, from its first difference on."""
     text, again = lost[0]
-    start = max(0, next((i for i, (a, b) in enumerate(zip(text, again, strict=False)) if a != b), len(again)) - 5)
+    differs = (i for i, (a, b) in enumerate(zip(text, again, strict=False)) if a != b)
+    start = max(0, next(differs, min(len(text), len(again))) - 5)
     first = f"{excerpt(text[start:])} -> {excerpt(again[start:])}"
     english = f"{len(lost):,} of {texts:,} texts (or turns) in {records:,} records do not come back as they were"
     chinese = f"{records:,} 条记录的 {texts:,} 段文本（对话按轮计）中有 {len(lost):,} 段无法原样还原"

@@ -98,10 +98,9 @@ class Sample:
 
 def draw(clean: Path, config: TokenizerConfig, seen: Callable[[int], None] = lambda records: None) -> Sample:
     """The sample; `seen` is told how many records were looked at."""
-    room = config.sample_megabytes * 1_000_000
-    if config.languages:  # shares of what there is, if that is less
-        room = min(room, estimate(clean, config).text)
-    reservoir = Reservoir(room, config.languages)
+    cap = config.sample_megabytes * 1_000_000
+    room = min(cap, estimate(clean, config).text) if config.languages else cap  # shares of what there is
+    reservoir = Reservoir(room, config.languages, cap // 4)
     shards = [shard for some in record_shards(clean, "train").values() for shard in some]
     for number, shard in enumerate(shards):
         first = 0
@@ -127,13 +126,15 @@ def hash_of(name: str, seed: int) -> int:
 
 
 class Reservoir:
-    """Texts with the smallest hashes, up to `room` bytes in all, and of each language up to its share of them.
+    """Texts with the smallest hashes, up to `room` bytes in all, of each language up to its share of them, and of a
+    text up to its first `longest`.
 
     A limit only ever falls, so that what stays is everything below the last one: a fair draw, whatever the order in
     which texts come.
     """
 
-    def __init__(self, room: int, shares: Mapping[str, float]):
+    def __init__(self, room: int, shares: Mapping[str, float], longest: int):
+        self._longest = longest
         total = sum(shares.values())
         self._rooms = {name: int(room * share / total) for name, share in shares.items() if share} or {ALL: room}
         self._held: dict[str, list[tuple[int, tuple[int, int], str, bytes]]] = {name: [] for name in self._rooms}
@@ -151,7 +152,7 @@ class Reservoir:
         group = ALL if ALL in self._rooms else name
         if number >= self._limits.get(group, 0):
             return
-        data = _cut(text.encode(), self._rooms[group] // 4)
+        data = _cut(text.encode(), min(self._longest, self._rooms[group]))
         heapq.heappush(self._held[group], (-number, place, name, data))
         self._filled[group] += len(data)
         while self._filled[group] > self._rooms[group]:

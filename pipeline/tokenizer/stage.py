@@ -34,11 +34,16 @@ LONG = 2_000_000
 
 
 def inputs_of(config: TokenizerConfig, clean: Path) -> dict[str, Path | Json]:
-    """What the stage reads; a folder that is not there is told."""
-    for folder in config.compare:
-        tokenizer_in(Path(folder))
+    """What the stage reads."""
     taken = {"path": file_of(Path(os.path.expanduser(config.path)))} if config.path else {}
     return {"clean": clean, **taken}
+
+
+def refuse_missing(config: TokenizerConfig) -> None:
+    """Folders that the recipe names have to be there."""
+    inputs_of(config, Path())
+    for folder in config.compare:
+        tokenizer_in(Path(folder))
 
 
 def run(config: TokenizerConfig, clean: Path, output: Path) -> bool:
@@ -115,8 +120,8 @@ def _tell_shares(asked: Mapping[str, float], got: Mapping[str, int]) -> None:
 
 def _tell_estimate(config: TokenizerConfig, text: int, sample: int, memory: int) -> None:
     read, there, needed = amount(sample), amount(text), amount(memory)
-    english = f"learns from {read} of {there} of text, about {needed} of memory"
-    say(tell(f"tokenizer: {english}", f"词表：从 {there} 文本中取 {read} 学习，约需内存 {needed}"))
+    english = f"learns from up to {read} of {there} of text, in up to {needed} of memory"
+    say(tell(f"tokenizer: {english}", f"词表：从 {there} 文本中至多取 {read} 学习，至多需内存 {needed}"))
     if (room := available()) is not None and memory > room:
         mend = f"tokenizer.sample_megabytes={max(1, int(config.sample_megabytes * room / memory * 0.8))}"
         free = amount(room)

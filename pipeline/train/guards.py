@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from utils.console import UserError, disk_is_full, tell, warn
+from utils.console import UserError, disk_is_full, no_room, tell, warn
 
 
 class StopRequest:
@@ -62,8 +62,8 @@ def survives_full_disk(what: str, write: Callable[[], object]) -> bool:
             raise
         warn(
             tell(
-                f"disk full: {what} was not saved; training goes on, the older checkpoint stays; free some space",
-                f"磁盘已满：{what} 未能保存；训练继续，旧检查点仍在；请腾出空间",
+                f"{no_room(error)}: {what} was not saved; training goes on, the older checkpoint stays; make room",
+                f"{no_room(error)}：{what} 未能保存；训练继续，旧检查点仍在；请腾出空间",
             )
         )
         return False

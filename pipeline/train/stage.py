@@ -282,7 +282,7 @@ def _finish(task: Task, state: State, now: Json, codec: Codec) -> None:
     """The manifest comes last: it says that the model is complete."""
     if published_step(task.output / "model", codec) != state.step:
         raise UserError(
-            f"disk full: the finished model could not be saved in {task.output}; free some space and run again"
+            f"{task.output}: the finished model could not be saved (a full disk, or ulimit -f); make room and run again"
         )
     report.write(task.output, task.verb, state)
     counters = {"steps": state.total, "horizon": horizon(task.config), "tokens": state.tokens}

@@ -26,7 +26,7 @@ def hold_on(patience: Patience, error: Exception, what: str, mend: str) -> None:
     except Exception as last:
         if isinstance(last, BUGS) and not _does_not_fit(last):
             raise
-        reason = f"it has no column {last}" if isinstance(last, KeyError) else one_line(last)
+        reason = f"a file has no column {last}" if isinstance(last, KeyError) else one_line(last)
         file = next(iter(getattr(error, "__notes__", ())), None)
         mend = "mend that file, or leave it out" if file and is_of_content(last) else mend
         raise UserError(f"{FIELD}: {what.format(file or patience.what)} ({reason}); {_mend(last) or mend}") from error
@@ -43,7 +43,7 @@ def _mend(error: Exception) -> str:
     refusal = kind_of_refusal(status) if status else ""
     if isinstance(error, web_files.Changed):
         return "put back what it was, or train anew"
-    if _does_not_fit(error):
+    if isinstance(error, KeyError) or _does_not_fit(error):
         return "mend that file, or leave it out"
     if isinstance(error, FileNotFoundError) or refusal == "missing":
         return "correct the name"

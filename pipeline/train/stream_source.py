@@ -194,8 +194,10 @@ def _file_by_file(read: Callable[..., Tables], **given: Any) -> Tables:
     names = lists["base_files" if "base_files" in lists else "files"]
     for number, name in enumerate(names):
         try:
-            some = read(**given | {key: value[number : number + 1] for key, value in lists.items()})
-            yield from ((place, table) for place, table in some if table.num_columns)  # blank lines have none
+            for place, table in read(**given | {key: value[number : number + 1] for key, value in lists.items()}):
+                table.validate(full=True)  # UTF-8 that is none would be met far from here
+                if table.num_columns:  # blank lines have none
+                    yield place, table
         except Exception as error:
             error.add_note(str(name))
             raise
@@ -237,7 +239,8 @@ def prepare() -> None:
     config.STREAMING_READ_RETRY_INTERVAL = config.STREAMING_OPEN_RETRY_INTERVAL = 0
     config.HF_UPDATE_DOWNLOAD_COUNTS = False
     logging.getLogger("datasets.utils.file_utils").setLevel(logging.ERROR)
-    logging.getLogger("datasets.packaged_modules").setLevel(logging.CRITICAL)  # what is wrong with a file is told once
+    for ours in ("json.json", "parquet.parquet"):  # `_file_by_file` names what is wrong with a file
+        logging.getLogger(f"datasets.packaged_modules.{ours}").setLevel(logging.CRITICAL)
 
 
 def _identity(builder: DatasetBuilder) -> Json:

@@ -31,7 +31,8 @@ def test_only_a_plain_question_and_answer_is_asked_again() -> None:
     assert single_turn(chat(0, turn("system", "简短"), asked, told)) == Question("几点", "三点", "daily", "简短")
     assert single_turn(chat(0, asked, told, asked, told)) is None
     assert single_turn(chat(0, asked, told, tools="[]")) is None
-    assert single_turn(chat(0, asked, turn("assistant", "三点", reasoning="看钟"))) is None
+    thought = single_turn(chat(0, asked, turn("assistant", "三点", reasoning="看钟")))
+    assert thought == Question("几点", "<think>\n看钟\n</think>\n\n三点", "daily")
     assert single_turn(chat(0, turn("system", "简短"))) is None
 
 

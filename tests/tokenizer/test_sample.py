@@ -84,7 +84,7 @@ def test_no_text_has_a_better_chance_for_coming_early(
     numbers = random.Random(0).sample(range(10**6), len(made))
     offers = [(number, (0, n), f"{made[n][0] * made[n][1]}{n}") for n, number in enumerate(numbers)]
     for order in (offers, offers[::-1], sorted(offers)):
-        reservoir = Reservoir(room, shares)
+        reservoir = Reservoir(room, shares, room)
         for offer in order:
             reservoir.offer(*offer)
         sample = reservoir.sample()
@@ -99,7 +99,7 @@ def test_no_text_has_a_better_chance_for_coming_early(
 
 
 def test_a_text_longer_than_the_sample_is_cut(tmp_path: Path) -> None:
-    reservoir = Reservoir(100, {})
+    reservoir = Reservoir(100, {}, 25)
     reservoir.offer(5, (0, 0), "长" * 1000)
     assert reservoir.sample().texts == ["长" * 8]
 
@@ -116,7 +116,7 @@ def test_what_there_is_and_what_it_takes_is_told_first(
     monkeypatch.setattr("pipeline.tokenizer.stage.available", lambda: 10 * MB)
     assert stage.drawn(config, mixed).texts
     spoken = capsys.readouterr()
-    assert spoken.out.startswith("tokenizer: learns from 1.0 MB of 5")
+    assert spoken.out.startswith("tokenizer: learns from up to 1.0 MB of 5")
     assert "only 10.0 MB are free; if it is killed, give tokenizer.sample_megabytes=1" in spoken.err
 
 
@@ -127,6 +127,17 @@ def test_shares_are_checked() -> None:
         TokenizerConfig(languages={"zh": -1})
     with pytest.raises(ValueError, match="no share is above 0"):
         TokenizerConfig(languages={"zh": 0})
+
+
+def test_one_long_text_keeps_its_share_of_a_small_corpus(tmp_path: Path) -> None:
+    """Far below the cap nothing of it is cut away but what its language has no room for."""
+    texts = [f"{CHINESE} {n}" for n in range(100)] + [ENGLISH * 120]
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join(json.dumps({"text": text}) for text in texts), encoding="utf-8")
+    clean(CleanConfig(inputs=[Input(str(path))], valid=0), tmp_path / "clean")
+    there = draw(tmp_path / "clean", TokenizerConfig()).bytes_by_language
+    sample = draw(tmp_path / "clean", TokenizerConfig(languages={"zh": 1, "en": 1}))
+    assert sample.bytes_by_language["en"] == pytest.approx(min(there["en"], sum(there.values()) / 2), rel=0.02)
 
 
 def test_a_language_that_is_not_there_is_told(mixed: Path, capsys: pytest.CaptureFixture[str]) -> None:

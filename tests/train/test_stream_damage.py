@@ -34,6 +34,7 @@ def flipped(content: bytes, place: int) -> bytes:
 
 
 DAMAGED: dict[str, Callable[[Path], bytes]] = {
+    "gbk.jsonl": lambda _: LINES.encode() + '{"text": "不是"}\n'.encode("gbk"),
     "half.jsonl": lambda _: LINES.encode()[:5_000] + b'{"text": "half\n',
     "cut.jsonl.gz": lambda _: ZIPPED[: len(ZIPPED) // 2],
     "flipped.jsonl.gz": lambda _: flipped(ZIPPED, len(ZIPPED) // 2),

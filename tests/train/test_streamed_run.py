@@ -122,6 +122,8 @@ def test_a_run_is_not_set_aside_for_a_stream_that_cannot_be_read(
     words = [f"pretrain.stream={tmp_path / 'empty.jsonl'}", "pretrain.max_steps=1", "overwrite=True"]
     assert "holds no row" in train("single", workspace, *words, code=2)
     assert (workspace / "pretrain" / "model" / "model.safetensors").read_bytes() == model
+    (tmp_path / "texts.jsonl").unlink()
+    assert "finished already" in train("single", workspace, *fields, "pretrain.max_steps=1")
 
 
 def test_a_stream_needs_a_horizon_in_steps(workspace: Path, fields: list[str]) -> None:
