@@ -52,13 +52,12 @@ def told_fill(dialogues: float, slots: float, seq_len: int) -> str:
 
 
 def tell_few_rows(verb: Verb, batch_size: int, rows: int) -> None:
-    """A batch that is larger than its data reads rows twice in a step, which nobody means."""
+    """A batch that is larger than its data reads rows twice in a step."""
     if rows < batch_size:
-        batch = f"{verb}.batch_size = {batch_size}"
-        warn(
+        say(
             tell(
-                f"{batch}, and there are only {rows} rows: every step reads some of them again; give a smaller one",
-                f"{batch}，而数据总共只有 {rows} 行，每一步都会重复读到同样的行；请改小",
+                f"{verb}: only {rows} rows for a batch_size of {batch_size}; each step reads some of them again",
+                f"{verb}：数据只有 {rows} 行，batch_size 却是 {batch_size}；每一步都会重复读到同样的行",
             )
         )
 

@@ -88,9 +88,9 @@ def test_every_source_turns_over_its_epochs_on_any_ranks(
 
 def test_a_batch_larger_than_its_data_is_told(capsys: pytest.CaptureFixture[str]):
     tell_few_rows("pretrain", 8, 8)
-    assert not capsys.readouterr().err
+    assert not capsys.readouterr().out
     tell_few_rows("pretrain", 9, 8)
-    assert "pretrain.batch_size = 9" in capsys.readouterr().err
+    assert "pretrain: only 8 rows for a batch_size of 9" in capsys.readouterr().out
 
 
 # ---------------------------------------------------------------- fill
