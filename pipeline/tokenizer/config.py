@@ -27,7 +27,7 @@ class TokenizerConfig:
 
     split_by_script: bool = True
     """No piece mixes scripts, such as Han with punctuation: 4 to 8 % more tokens of Chinese, and yet 3 to 5 % fewer
-    bits per byte for tiny models of equal compute (docs/lab-notes.md)."""
+    bits per byte of it for tiny models of equal compute (docs/lab-notes.md)."""
 
     sample_megabytes: int = 100
     """Text to learn from, drawn evenly from all records by `seed`. A MB takes 25 MB of memory, at 32,000 pieces 38."""
