@@ -89,16 +89,20 @@ def warn(text: str) -> None:
 
 def disk_is_full(error: BaseException) -> bool:
     """Or may a file grow no further? Libraries wrap ENOSPC in errors of their own; the words survive in all of them."""
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    words = ("No space left on device", "os error 28", "File too large", "os error 27")
-    return full or any(word in str(error) for word in words)
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return full or "No space left on device" in str(error) or "os error 28" in str(error) or _file_is_full(error)
 
 
-def no_room(error: BaseException) -> str:
-    """What `disk_is_full` found: a full disk, or a limit on the size of files."""
-    if "oo large" in str(error):
-        return tell("file size limit reached (ulimit -f)", "文件大小已达上限（ulimit -f）")
-    return tell("disk full", "磁盘已满")
+def _file_is_full(error: BaseException) -> bool:
+    full = isinstance(error, OSError) and error.errno == errno.EFBIG
+    return full or "File too large" in str(error) or "os error 27" in str(error)
+
+
+def no_room(error: BaseException) -> tuple[str, str]:
+    """What `disk_is_full` found, in English and in Chinese: a full disk, or a limit on the size of files."""
+    if _file_is_full(error):
+        return "file size limit reached (ulimit -f)", "文件大小已达上限（ulimit -f）"
+    return "disk full", "磁盘已满"
 
 
 def run_program(main: Callable[[], None]) -> NoReturn:
@@ -151,7 +155,7 @@ def _exit_code(main: Callable[[], None]) -> int:
         if disk_is_full(error):
             name = getattr(error, "filename", None)
             where = f" while writing {name}" if name else ""
-            return _fail(f"{no_room(error)}{where}; make room and run again")
+            return _fail(f"{no_room(error)[0]}{where}; make room and run again")
         if isinstance(error, PermissionError):
             return _fail(f"{error.filename}: permission denied; allow it to this user, or name another path")
         if isinstance(error, OSError) and error.filename and error.strerror:

@@ -60,10 +60,11 @@ def survives_full_disk(what: str, write: Callable[[], object]) -> bool:
     except Exception as error:
         if not disk_is_full(error):
             raise
+        english, chinese = no_room(error)
         warn(
             tell(
-                f"{no_room(error)}: {what} was not saved; training goes on, the older checkpoint stays; make room",
-                f"{no_room(error)}：{what} 未能保存；训练继续，旧检查点仍在；请腾出空间",
+                f"{english}: {what} was not saved; training goes on, the older checkpoint stays; make room",
+                f"{chinese}：{what} 未能保存；训练继续，旧检查点仍在；请腾出空间",
             )
         )
         return False
