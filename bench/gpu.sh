@@ -18,7 +18,7 @@ CUDA_VISIBLE_DEVICES="" train cpu
 train fp32
 train bf16 pretrain.precision=bf16
 train fp16 pretrain.precision=fp16
-train checkpointed pretrain.precision=bf16 pretrain.gradient_checkpointing=true
+train checkpointed pretrain.precision=bf16 pretrain.gradient_checkpointing=full
 
 python - "$place" <<'PY'
 import json, sys

@@ -40,9 +40,21 @@ class LaunchConfig:
     engine: Literal["auto", "single", "ddp", "zero1", "zero2", "zero3"] = "auto"
     """Who keeps several processes together; auto: single for one process, ddp for more."""
 
+    offload: Literal["none", "optimizer", "all"] = "none"
+    """What ZeRO keeps in the CPU's memory: moments (zero1 to zero3), or weights as well (zero3)."""
+
+    max_restarts: int = 0
+    """How often a launch of several processes starts again by itself after a crash, from the newest checkpoint."""
+
     def __post_init__(self) -> None:
         if self.num_processes < 0:
             raise ValueError(f"num_processes = {self.num_processes}; give 0 for every GPU, or a number")
+        if self.max_restarts < 0:
+            raise ValueError(f"max_restarts = {self.max_restarts}; give 0 or above")
+        if self.offload != "none" and not self.engine.startswith("zero"):
+            raise ValueError(f"offload = {self.offload} needs ZeRO; give engine=zero2 or zero3, or offload=none")
+        if self.offload == "all" and self.engine != "zero3":
+            raise ValueError(f"offload = all with engine={self.engine}; only zero3 can, others offload=optimizer")
 
 
 @dataclass(frozen=True)
@@ -56,10 +68,18 @@ class TrainConfig:
             "epochs",
             "min_steps",
             "micro_batch",
+            "compile",
+            "gradient_checkpointing",
             "save_every",
+            "save_minutes",
             "eval_every",
             "keep",
+            "keep_every",
+            "keep_best",
             "resume",
+            "samples",
+            "skips",
+            "record_ids",
             "wandb",
         }
     )
@@ -68,6 +88,11 @@ class TrainConfig:
     ONE_OF: ClassVar[tuple[tuple[str, ...], ...]] = (("max_steps", "max_tokens", "epochs"),)
     """A flag that gives one of these takes the place of the recipe's."""
 
+    NOT_NEGATIVE: ClassVar[tuple[str, ...]] = (
+        "min_steps", "clip", "eval_every", "save_minutes", "keep_every", "warmup", "decay", "min_lr", "weight_decay",
+        "seed",
+    )  # fmt: skip
+
     batch_size: int = 32
     """Rows a step, over all processes; accumulation follows from the hardware."""
 
@@ -75,7 +100,7 @@ class TrainConfig:
     """Tokens a row."""
 
     micro_batch: int | Literal["auto"] = "auto"
-    """Rows a process works on at once; costs memory, changes nothing else."""
+    """Rows a process works on at once; costs memory, changes nothing else. auto: as many as fit and pay."""
 
     mix: dict[str, float] = field(default_factory=dict)
     """Share of the sequences that each source gives; by size if empty."""
@@ -93,19 +118,25 @@ class TrainConfig:
     """With epochs: at least so many steps; little data is read more often, to reach it."""
 
     lr: float = 1e-3
-    """Peak learning rate."""
+    """Peak learning rate. Under adafactor it is a share of each matrix's own size: 1e-2, say."""
 
-    optimizer: Literal["adamw"] = "adamw"
-    """Who takes the step."""
+    optimizer: Literal["adamw", "muon", "adafactor"] = "adamw"
+    """Who takes the step. muon: Muon for the matrices of the layers, AdamW for the rest (one process or ddp)."""
 
-    schedule: Literal["wsd"] = "wsd"
-    """How the learning rate moves: warm up, stay, decay."""
+    muon_lr: float = 0.02
+    """Peak learning rate of what Muon steps; it moves as lr does."""
+
+    muon_momentum: float = 0.95
+    """Muon's memory of the gradient."""
+
+    schedule: Literal["wsd", "cosine", "linear", "noam", "onecycle", "constant"] = "wsd"
+    """How the learning rate moves: wsd warms up, stays, decays; docs/training.md draws them all."""
 
     warmup: float = 0.02
     """Share of the steps that warm up."""
 
     decay: float = 0.5
-    """Share of the steps that decay, at the end."""
+    """Share of the steps that decay, at the end (wsd)."""
 
     min_lr: float = 0.0
     """Where the decay ends, as a share of lr."""
@@ -122,11 +153,17 @@ class TrainConfig:
     clip: float = 1.0
     """Largest norm of the gradient; 0 never clips."""
 
+    label_smoothing: float = 0.0
+    """Share of each target given to all pieces alike; held-out figures are without it."""
+
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Of products; masters, moments, statistics and loss are fp32 in all of them."""
 
-    gradient_checkpointing: bool = False
-    """Compute activations twice instead of keeping them."""
+    gradient_checkpointing: Literal["none", "selective", "full"] = "none"
+    """Compute activations twice instead of keeping them: of the feed-forward and norms (selective), or all (full)."""
+
+    compile: Literal["auto", "on", "off"] = "auto"
+    """torch.compile; auto: on a GPU, if the run is long enough to earn back the time that compiling takes."""
 
     seed: int = 0
     """Initial weights, and the order of the data."""
@@ -134,11 +171,29 @@ class TrainConfig:
     save_every: int = 500
     """Steps between checkpoints."""
 
+    save_minutes: float = 0.0
+    """Save so often by the clock, too; 0 never does."""
+
     eval_every: int = 0
     """Steps between looks at held-out text; 0 looks at the end only."""
 
     keep: int = 2
-    """Checkpoints kept; the one before the decay stays as well."""
+    """Newest checkpoints kept; the one before the decay stays as well."""
+
+    keep_every: int = 0
+    """Keep the checkpoints of steps that this divides for good; 0 keeps none."""
+
+    keep_best: bool = True
+    """With eval_every: save and keep the step with the fewest held-out bits per byte."""
+
+    samples: list[str] = field(default_factory=list)
+    """Beginnings (pretrain) or questions (finetune) that the model goes on from at each look."""
+
+    skips: int = 5
+    """After so many steps in a row without a finite gradient, the run goes back to its last checkpoint, once."""
+
+    record_ids: bool = False
+    """Write ids-<rank>.jsonl: which records each step has read."""
 
     resume: bool = True
     """Go on from the newest checkpoint; false refuses if there is one."""
@@ -155,12 +210,15 @@ class TrainConfig:
         given = [name for name in self.ONE_OF[0] if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(f"give exactly one of max_steps, max_tokens, epochs; got {', '.join(given) or 'none'}")
-        for name in ("batch_size", "seq_len", given[0], "lr", "save_every", "keep"):
+        for name in ("batch_size", "seq_len", given[0], "lr", "muon_lr", "save_every", "keep", "skips"):
             if not 0 < getattr(self, name) < MOST:
                 raise ValueError(f"{name} = {getattr(self, name)}; it must be above 0 and of this world")
-        for name in ("min_steps", "clip", "eval_every", "warmup", "decay", "min_lr", "weight_decay", "seed"):
+        for name in self.NOT_NEGATIVE:
             if not 0 <= getattr(self, name) < MOST:
                 raise ValueError(f"{name} = {getattr(self, name)}; it must be 0 or above, and of this world")
+        for name in ("beta1", "beta2", "muon_momentum", "label_smoothing"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} = {getattr(self, name)}; give a share of 0 or more, below 1")
         if self.micro_batch != "auto" and self.micro_batch <= 0:
             raise ValueError(f"micro_batch = {self.micro_batch}; give a number above 0, or auto")
         if self.warmup + self.decay > 1:

@@ -102,13 +102,14 @@ def same_run(then: Json, now: Json) -> bool:
 
 
 def _completed(recipe: Json) -> Json:
-    """An earlier run's recipe, with the fields that it did not know yet: an option that is new changes no old run."""
+    """An earlier run's recipe, with the fields that it did not know yet, for an option that is new changes no old run;
+    without those that a run may go on with another value of by now."""
     completed = dict(recipe)
     for verb, kind in CONFIGS.items():
         if verb in recipe:
-            defaults = {f.name: f.default for f in dataclasses.fields(kind) if f.name not in kind.GOES_ON}
-            new = {name: value for name, value in defaults.items() if value is not dataclasses.MISSING}
-            completed[verb] = new | recipe[verb]
+            defaults = {f.name: f.default for f in dataclasses.fields(kind)}
+            known = {name: value for name, value in defaults.items() if value is not dataclasses.MISSING} | recipe[verb]
+            completed[verb] = {name: value for name, value in known.items() if name not in kind.GOES_ON}
     return completed
 
 
