@@ -112,6 +112,13 @@ def _refuse_unknown_type(path: Path) -> None:
         raise ValueError(f"{path} says model_type {kind!r}; there are {_listed(known)}: give a model of one of them")
 
 
+def layer_matrices(model: PreTrainedModel) -> list[str]:
+    """Names of the matrices that map one hidden state to another: all but the tables of embedding and head."""
+    ends: list[Any] = [model.get_input_embeddings(), model.get_output_embeddings()]
+    tables = {id(end.weight) for end in ends if end is not None}
+    return [name for name, weight in model.named_parameters() if weight.ndim == 2 and id(weight) not in tables]
+
+
 def matrix_parameters(model: PreTrainedModel) -> int:
     """Weights that multiply every token: all matrices, the head once, the embedding table (a lookup) not."""
     table: Any = model.get_input_embeddings().weight
@@ -173,6 +180,7 @@ __all__ = [
     "family_config",
     "family_fields",
     "flops_per_token",
+    "layer_matrices",
     "load",
     "matrix_parameters",
 ]

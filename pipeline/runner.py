@@ -149,7 +149,8 @@ def train_here(verb: Verb, path: str, flags: Sequence[str], recipe: Recipe) -> N
 
 
 def _train(verb: Verb, recipe: Recipe) -> None:
-    from pipeline.train.stage import Task, run
+    from pipeline.train.stage import run
+    from pipeline.train.task import Task
 
     folder = recipe.folder
     task = Task(

@@ -11,7 +11,7 @@ from pipeline.train.config import TrainConfig, Verb
 from pipeline.train.engine import Engine
 from pipeline.train.feed import Feed, ShardFeed
 from pipeline.train.horizon import steps_of_epochs
-from utils.console import say, tell, warn
+from utils.console import amount, say, tell, warn
 
 
 def announce(verb: Verb, config: TrainConfig, engine: Engine, feed: Feed, model: PreTrainedModel, state: State) -> None:
@@ -40,6 +40,24 @@ def announce(verb: Verb, config: TrainConfig, engine: Engine, feed: Feed, model:
         _tell_left_out(verb, feed)
     if state.step:
         say(tell(f"{verb}: going on from step {state.step}", f"{verb}：从第 {state.step} 步继续"))
+
+
+def announce_optimizer(verb: Verb, engine: Engine) -> None:
+    """Who steps what, and what they remember of it."""
+    shares = "; ".join(
+        tell(
+            f"{share.kind} {share.tensors} tensors, {share.parameters / 1e6:.2f} M parameters",
+            f"{share.kind} {share.tensors} 个张量，{share.parameters / 1e6:.2f} M 参数",
+        )
+        for share in engine.census()
+    )
+    held = " + ".join(amount(size) for size in engine.optimizer_bytes())
+    say(
+        tell(
+            f"{verb}: {shares}; {held} of optimizer state, a rank each",
+            f"{verb}：{shares}；各进程优化器状态 {held}",
+        )
+    )
 
 
 def told_fill(dialogues: float, slots: float, seq_len: int) -> str:

@@ -60,6 +60,25 @@ class Log:
             )
         )
 
+    def event(self, step: int, kind: str, **more: Any) -> None:
+        """Something that a reader of the curve should know of."""
+        if self._file is not None:
+            self._write({"step": step, "event": kind, **more})
+
+    def stalled(self, step: int, seconds: float, writing: float | None) -> None:
+        """How long the run stood still for a checkpoint; and, if it waited for it, how long the writing took."""
+        if self._file is not None:
+            self._write({"step": step, "stall": seconds} | ({} if writing is None else {"writing": writing}))
+
+    def go_back(self, step: int) -> None:
+        """The steps beyond this one have never been."""
+        if self._file is None:
+            return
+        self._file.close()
+        forget_beyond(self.path, step)
+        self._file = self.path.open("a", encoding="utf-8")
+        self.meter.done = step
+
     def _write(self, line: Json) -> None:
         text = json.dumps({k: _finite(v) for k, v in line.items()}) + "\n"
         survives_full_disk(f"a line of {self.path}", lambda: print(text, end="", file=self._file, flush=True))

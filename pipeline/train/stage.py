@@ -11,7 +11,6 @@ import dataclasses
 import math
 import shutil
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +20,21 @@ from transformers import PreTrainedModel
 
 import model as architectures
 from pipeline.train import checkpoints, guards, lineage, report
-from pipeline.train.announce import announce
+from pipeline.train.announce import announce, announce_optimizer
 from pipeline.train.checkpoints import State
-from pipeline.train.config import ModelConfig, TrainConfig, Verb
-from pipeline.train.engine import DTYPES, Engine, Weights, resolve_precision, start
+from pipeline.train.config import TrainConfig
+from pipeline.train.engine import DTYPES, Engine, resolve_precision, start
 from pipeline.train.feed import Feed, sequences_of
+from pipeline.train.files import Files
 from pipeline.train.hardware import peak_flops
 from pipeline.train.held_out import look
 from pipeline.train.horizon import horizon, steps
 from pipeline.train.log import Log
 from pipeline.train.loop import Run, train
 from pipeline.train.objectives import OBJECTIVES
-from pipeline.train.publish import publish, published_step
+from pipeline.train.publish import published_step, template
 from pipeline.train.schedules import decay_start, warm_up
+from pipeline.train.task import Task
 from utils.codec import Codec
 from utils.console import UserError, rank, say, tell
 from utils.published import opened
@@ -44,28 +45,6 @@ TOKENS_AT_ONCE = {"cpu": 8_192, "cuda": 32_768}
 """What micro_batch=auto works on at once, by device."""
 
 RECIPE = "recipe.yaml"
-
-
-@dataclass(frozen=True)
-class Task:
-    """One verb of one recipe, with the folders it reads and the one it writes."""
-
-    verb: Verb
-    config: TrainConfig
-    model: ModelConfig
-    tokenizer: Path
-    pack: Path
-    init: Path | None
-    """The model folder that a finetune begins with; None begins with random weights."""
-    output: Path
-    overwrite: bool = False
-    recipe: Json = field(default_factory=dict)
-    """The whole recipe as it was resolved, to be kept with the output."""
-
-    @property
-    def plan(self) -> Path:
-        """What was found out about the shards: a cache, which may be deleted."""
-        return self.output / "plan"
 
 
 def run(task: Task) -> bool:
@@ -133,8 +112,10 @@ def _train(task: Task, codec: Codec, model: PreTrainedModel, engine: Engine, now
     announce(task.verb, config, engine, feed, model, state)
     flops = architectures.flops_per_token(model, config.seq_len)
     engine.prepare(model, weights)
+    announce_optimizer(task.verb, engine)
     log = Log(task.output, task.verb, config.wandb, state, total, task.recipe)
     micro = micro_batch_of(config, engine.world, engine.device.type)
+    files = Files(task, engine, codec, template(model), now, log)
     run_ = Run(
         config=config,
         engine=engine,
@@ -145,18 +126,28 @@ def _train(task: Task, codec: Codec, model: PreTrainedModel, engine: Engine, now
         micro_batch=micro,
         flops_per_token=flops,
         peak_flops=peak_flops(engine.device, DTYPES[engine.precision]) if engine.rank == 0 else 1.0,
-        save=lambda s: _save(task, s, engine, model, codec),
-        look=lambda s: log.held_out(s.step, look(windows, engine, codec, micro)) if windows else None,
+        save=files.save,
+        look=lambda s: looked(log, config, s, look(windows, engine, codec, micro)) if windows else s,
+        back=lambda: files.back(feed, total),
+        dump=files.dump,
     )
     try:
         with guards.stop_request() as request:
             state = train(run_, state, lambda: request.signum)
-            run_.look(state)
-            _publish_last(task, state, engine, model, codec)
+            files.publish_last(state)
     finally:
+        files.close()
         log.close()
     if engine.rank == 0:
         _finish(task, state, now, codec)
+
+
+def looked(log: Log, config: TrainConfig, state: State, bpb: dict[str, float]) -> State:
+    """The state once held-out text was scored: it knows the best step so far."""
+    log.held_out(state.step, bpb)
+    if not config.keep_best or not config.eval_every or bpb["all"] >= (state.best_bpb or math.inf):
+        return state
+    return dataclasses.replace(state, best_step=state.step, best_bpb=bpb["all"])
 
 
 def _open_data(task: Task, codec: Codec, engine: Engine) -> tuple[Feed, dict[str, Any]]:
@@ -226,56 +217,6 @@ def micro_batch_of(config: TrainConfig, world: int, device: str) -> int:
     share = math.ceil(config.batch_size / world)
     wanted = TOKENS_AT_ONCE[device] // config.seq_len if config.micro_batch == "auto" else config.micro_batch
     return max(1, min(share, wanted))
-
-
-# ---------------------------------------------------------------- what is written
-
-
-def _save(task: Task, state: State, engine: Engine, model: PreTrainedModel, codec: Codec) -> bool:
-    """A checkpoint and a model that can be talked to. All ranks take part; a full disk costs this one only."""
-    state = dataclasses.replace(state, cursors=_all_cursors(task, state, engine))
-    weights = engine.weights()
-    if weights is None:
-        return True
-
-    def write() -> None:
-        checkpoints.save(task.output, state, weights)
-        checkpoints.prune(task.output, task.config.keep, state.decay_start)
-
-    saved = guards.survives_full_disk(f"step {state.step}", write)
-    beyond = state.step >= published_step(task.output / "model", codec)
-    if saved and beyond:  # a longer run keeps the shorter one's model
-        _publish(task, state, weights, model, codec)
-    return saved
-
-
-def _publish(task: Task, state: State, weights: Weights, model: PreTrainedModel, codec: Codec) -> None:
-    training = {"verb": task.verb, "step": state.step, "of": state.total, "tokens": state.tokens, **state.made_from}
-    folder = task.output / "model"
-    guards.survives_full_disk(
-        f"model/ of step {state.step}", lambda: publish(model, weights.masters, codec, training, folder)
-    )
-
-
-def _publish_last(task: Task, state: State, engine: Engine, model: PreTrainedModel, codec: Codec) -> None:
-    """A run that was killed, or had no room, between its last checkpoint and its model makes up for it."""
-    behind = engine.rank == 0 and published_step(task.output / "model", codec) != state.step
-    if engine.sum([float(behind)])[0]:
-        weights = engine.weights()
-        if weights is not None:
-            _publish(task, state, weights, model, codec)
-
-
-def _all_cursors(task: Task, state: State, engine: Engine) -> Json:
-    """Every rank's lanes of a stream, together; a rank may have none, and takes part all the same."""
-    if not task.config.streamed:
-        return state.cursors
-    together: Json = {}
-    for part in engine.gather(state.cursors):
-        for name, cursor in part.items():
-            known = together.setdefault(name, cursor)
-            assert known == cursor, f"ranks disagree on {name}: {known}, {cursor}"
-    return together
 
 
 def _finish(task: Task, state: State, now: Json, codec: Codec) -> None:

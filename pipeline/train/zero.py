@@ -17,9 +17,9 @@ from typing import Any
 import torch
 
 from pipeline.train.config import TrainConfig
-from pipeline.train.engine import Engine, Loss, StepResult, Tensors, Weights, accelerator, load_masters
+from pipeline.train.engine import Engine, Loss, StepResult, Weights, accelerator, load_masters
 from pipeline.train.objectives.base import Batch
-from pipeline.train.optimizers import MOMENTS, adamw
+from pipeline.train.optimizers import MOMENTS, Moments, Share, Tensors, adamw
 from utils.console import UserError, say, tell
 
 DEFAULT_CONFIG = str(Path(__file__).resolve().parents[2] / "ds_config.json")
@@ -100,7 +100,7 @@ class ZeroEngine(Engine):
         engine, _ = self.accelerator.prepare(model, optimizer)
         self.model = engine
         self.zero: Any = engine.optimizer
-        self.optimizer = self.zero.optimizer
+        self.inner: Any = self.zero.optimizer
         self._copies = {}
         if weights:
             self.updates = weights.updates
@@ -121,7 +121,7 @@ class ZeroEngine(Engine):
     def _make_flat_state(self, updates: int) -> None:
         for flat in self._flat_masters():
             step = torch.tensor(float(updates), device=flat.device)
-            self.optimizer.state[flat] = {"step": step, **{key: torch.zeros_like(flat) for key in MOMENTS}}
+            self.inner.state[flat] = {"step": step, **{key: torch.zeros_like(flat) for key in MOMENTS}}
         if self.stage < 3:  # with two parameter groups DeepSpeed links only the first by itself
             self.zero._hp_optimizer_states_linked = False
             self.zero._lazy_init_hp_params_optimizer_state()
@@ -161,7 +161,7 @@ class ZeroEngine(Engine):
         """As everywhere: summed losses over the global count; DeepSpeed averages over ranks, hence times world."""
         engine: Any = self.model
         engine.train()
-        for group in self.optimizer.param_groups:
+        for group in self.inner.param_groups:
             group["lr"] = lr
         total = torch.zeros((), device=self.device, dtype=torch.float32)
         for number, batch in enumerate(batches, start=1):
@@ -181,7 +181,7 @@ class ZeroEngine(Engine):
         from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
 
         masters: Tensors = {}
-        moments: dict[str, Tensors] = {key: {} for key in MOMENTS}
+        moments: Moments = {key: {} for key in MOMENTS}
         for name, parameter in self._parameters():
             master = safe_get_full_fp32_param(parameter)
             states = {key: safe_get_full_optimizer_state(parameter, key) for key in MOMENTS}
@@ -190,6 +190,17 @@ class ZeroEngine(Engine):
                 for key, value in states.items():
                     moments[key][name] = _copied(value, parameter)
         return Weights(masters, moments, self.updates) if self.rank == 0 else None
+
+    def census(self) -> list[Share]:
+        """AdamW alone, its tensors cut into as many pieces as there are ranks."""
+        return [Share("adamw", len(self.names), sum(self._sizes()))]
+
+    def optimizer_bytes(self) -> list[int]:
+        """As even as can be."""
+        return [4 * len(MOMENTS) * sum(self._sizes()) // self.world] * self.world
+
+    def _sizes(self) -> list[int]:
+        return [getattr(parameter, "ds_numel", parameter.numel()) for _, parameter in self._parameters()]
 
 
 def _copied(value: torch.Tensor, parameter: Any) -> torch.Tensor:

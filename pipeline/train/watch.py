@@ -1,0 +1,57 @@
+"""What is odd about a run: losses come in, step by step; spikes, and streaks of steps without a gradient, go out.
+
+A spike is told, with the records that the batch held, and changes nothing. A step whose gradient is not finite changes
+no weight; after several in a row the run goes back to its last checkpoint, and if they come again there it ends.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from statistics import median
+
+WINDOW, ENOUGH = 64, 16
+"""Losses that say what is usual, and how many it takes to say it."""
+
+SPREADS, SHARE = 8.0, 0.25
+"""A spike is so many robust standard deviations above the usual loss, and that share of it."""
+
+
+class Spikes:
+    """Losses far above those of the steps before."""
+
+    def __init__(self) -> None:
+        self._recent: deque[float] = deque(maxlen=WINDOW)
+
+    def usual(self, loss: float) -> float | None:
+        """The usual loss, if this one is a spike; a run that stays up there finds its new level usual after a while."""
+        recent = list(self._recent)
+        if math.isfinite(loss):
+            self._recent.append(loss)
+        if len(recent) < ENOUGH or not math.isfinite(loss):
+            return None
+        middle = median(recent)
+        spread = 1.4826 * median(abs(one - middle) for one in recent)
+        return middle if loss - middle > max(SPREADS * spread, SHARE * middle) else None
+
+
+class GoBack(Exception):
+    """The weights are not worth going on from: back to the last checkpoint."""
+
+
+class Streak:
+    """Counts steps in a row without a finite gradient."""
+
+    def __init__(self, most: int):
+        self.most, self.length, self.went_back = most, 0, False
+
+    def skipped(self) -> None:
+        """One more; raises `GoBack` when there are too many."""
+        self.length += 1
+        if self.length >= self.most:
+            self.length = 0
+            raise GoBack
+
+    def broken(self) -> None:
+        """A step with a gradient."""
+        self.length = 0
