@@ -24,6 +24,7 @@ from pipeline.train.feed import Feed
 from pipeline.train.hardware import memory_gb
 from pipeline.train.log import Log
 from pipeline.train.objectives.base import Batch, Objective
+from pipeline.train.record import Record
 from pipeline.train.rows import Rows
 from pipeline.train.schedules import learning_rate
 from utils.console import Stopped, UserError, tell
@@ -50,7 +51,9 @@ class Run:
     save: Callable[[State], bool]
     """Write a checkpoint; False if the disk was full."""
     look: Callable[[State], None]
-    """Score the held-out text."""
+    """Score the held-out text, and let the model speak."""
+    record: Record | None = None
+    """Where it is written which records each step has read, if the recipe asks for it."""
 
 
 def train(run: Run, state: State, stop_signal: Callable[[], int]) -> State:
@@ -74,6 +77,8 @@ def train(run: Run, state: State, stop_signal: Callable[[], int]) -> State:
             state = after(state, run, count, read.cursors)
             check_finite(run, state, result)
             run.log.step(line(run, state, result, lr, time.perf_counter() - began, waited))
+            if run.record:
+                run.record.step(state.step, run.feed.ids(state.consumed - config.batch_size, lanes))
             if config.eval_every and state.step % config.eval_every == 0 and state.step < run.total:
                 run.look(state)
             saved = True

@@ -20,7 +20,7 @@ import yaml
 from transformers import PreTrainedModel
 
 import model as architectures
-from pipeline.train import checkpoints, guards, lineage, report
+from pipeline.train import checkpoints, guards, lineage, record
 from pipeline.train.announce import announce
 from pipeline.train.checkpoints import State
 from pipeline.train.config import ModelConfig, TrainConfig, Verb
@@ -33,6 +33,8 @@ from pipeline.train.log import Log
 from pipeline.train.loop import Run, train
 from pipeline.train.objectives import OBJECTIVES
 from pipeline.train.publish import publish, published_step
+from pipeline.train.record import Record
+from pipeline.train.samples import Samples
 from pipeline.train.schedules import decay_start, warm_up
 from utils.codec import Codec
 from utils.console import UserError, rank, say, tell
@@ -123,6 +125,7 @@ def _train(task: Task, codec: Codec, model: PreTrainedModel, engine: Engine, now
     config = task.config
     feed, windows = _open_data(task, codec, engine)
     total = steps(config, feed)
+    samples = Samples(task.verb, config.samples, model, codec)
     restored = checkpoints.restore(task.output, total, now)
     state, weights = restored or (State(warm=warm_up(config, total), seed=config.seed, made_from=now), None)
     state = dataclasses.replace(state, total=total, decay_start=decay_start(config, total))
@@ -146,7 +149,8 @@ def _train(task: Task, codec: Codec, model: PreTrainedModel, engine: Engine, now
         flops_per_token=flops,
         peak_flops=peak_flops(engine.device, DTYPES[engine.precision]) if engine.rank == 0 else 1.0,
         save=lambda s: _save(task, s, engine, model, codec),
-        look=lambda s: log.held_out(s.step, look(windows, engine, codec, micro)) if windows else None,
+        look=lambda s: _look(s, log, samples, look(windows, engine, codec, micro) if windows else {}),
+        record=Record(task.output, engine.rank) if config.record_ids else None,
     )
     try:
         with guards.stop_request() as request:
@@ -157,6 +161,14 @@ def _train(task: Task, codec: Codec, model: PreTrainedModel, engine: Engine, now
         log.close()
     if engine.rank == 0:
         _finish(task, state, now, codec)
+
+
+def _look(state: State, log: Log, samples: Samples, bpb: dict[str, float]) -> None:
+    """What the model makes of held-out text, if there is any, and how it goes on from the recipe's samples."""
+    if bpb:
+        log.held_out(state.step, bpb)
+    if said := samples.speak():
+        log.samples(state.step, said)
 
 
 def _open_data(task: Task, codec: Codec, engine: Engine) -> tuple[Feed, dict[str, Any]]:
@@ -186,6 +198,7 @@ def _claim(task: Task, state: State, now: Json) -> None:
         shutil.rmtree(task.output / "model", ignore_errors=True)  # written again from the last checkpoint
     (task.output / MANIFEST).unlink(missing_ok=True)  # until it is finished again
     checkpoints.forget_beyond(task.output, state.step)
+    record.forget_beyond(task.output, state.step)
     write_json(task.output / lineage.RUN, now)
     with whole(task.output / RECIPE) as draft:
         draft.write_text(yaml.safe_dump(task.recipe, allow_unicode=True, sort_keys=False), encoding="utf-8")
@@ -284,7 +297,6 @@ def _finish(task: Task, state: State, now: Json, codec: Codec) -> None:
         raise UserError(
             f"{task.output}: the finished model could not be saved (a full disk, or ulimit -f); make room and run again"
         )
-    report.write(task.output, task.verb, state)
     counters = {"steps": state.total, "horizon": horizon(task.config), "tokens": state.tokens}
     packages = ("torch", "transformers", "accelerate", "safetensors")
     write_manifest(task.output, task.verb, now["recipe"], now["inputs"], counters, packages, among="model")
