@@ -18,6 +18,7 @@ from pipeline.train.engine import Engine, Weights
 from pipeline.train.feed import Feed
 from pipeline.train.log import Log
 from pipeline.train.publish import publish, published_step
+from pipeline.train.record import Record
 from pipeline.train.rows import Rows
 from pipeline.train.saving import Saver
 from pipeline.train.task import Task
@@ -35,6 +36,7 @@ class Files:
         self.task, self.engine, self.codec, self.template = task, engine, codec, template
         self.made_from, self.log = made_from, log
         self.model = task.output / "model"
+        self.record = Record(task.output, engine.rank) if task.config.record_ids else None
         self._saver = Saver()
 
     # ------------------------------------------------------------ checkpoints
@@ -90,8 +92,8 @@ class Files:
 
     # ------------------------------------------------------------ what went wrong
 
-    def back(self, feed: Feed, total: int) -> State | None:
-        """Engine, feed and log as they were at the last checkpoint."""
+    def back(self, step: int, feed: Feed, total: int) -> State | None:
+        """Engine, feed and what is written, as they were at the last checkpoint."""
         self._saver.wait()
         self.engine.wait()  # until rank 0 has written all there is to read
         restored = checkpoints.restore(self.task.output, total, self.made_from)
@@ -101,6 +103,9 @@ class Files:
         self.engine.restore(weights)
         feed.seek(state.cursors)
         self.log.go_back(state.step)
+        self.log.event(step, "rolled_back", to=state.step)
+        if self.record:
+            self.record.go_back(state.step)
         return state
 
     def dump(self, state: State, rows: Rows, ids: list[list[str]]) -> Path:

@@ -25,6 +25,7 @@ from pipeline.train.feed import Feed
 from pipeline.train.hardware import memory_gb
 from pipeline.train.log import Log
 from pipeline.train.objectives.base import Batch, Objective
+from pipeline.train.record import Record
 from pipeline.train.rows import Rows
 from pipeline.train.schedules import learning_rate
 from pipeline.train.watch import GoBack, Spikes, Streak
@@ -52,10 +53,12 @@ class Run:
     """Begin to write a checkpoint, or write it now (True); False if the disk was full."""
     look: Callable[[State], State]
     """Score the held-out text; the state notes the best."""
-    back: Callable[[], State | None]
-    """Go back to the last checkpoint; None if there is none."""
+    back: Callable[[int], State | None]
+    """From this step go back to the last checkpoint; None if there is none."""
     dump: Callable[[State, Rows, list[list[str]]], Path]
     """Keep this rank's rows of a batch for inspection."""
+    record: Record | None = None
+    """Where it is written which records each step has read, if the recipe asks for it."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +81,8 @@ def train(run: Run, state: State, stop_signal: Callable[[], int]) -> State:
     while True:
         try:
             return steps(run, state, stop_signal, streak)
-        except GoBack:
-            state = gone_back(run, streak)
+        except GoBack as found:
+            state = gone_back(run, found.step, streak)
 
 
 def steps(run: Run, state: State, stop_signal: Callable[[], int], streak: Streak) -> State:
@@ -102,6 +105,8 @@ def steps(run: Run, state: State, stop_signal: Callable[[], int], streak: Streak
             result = step(run, batches, now.count, lr)
             state = after(state, run, now, result)
             run.log.step(line(run, state, result, lr, time.perf_counter() - began, waited))
+            if run.record:
+                run.record.step(state.step, run.feed.ids(state.consumed - config.batch_size, lanes))
             watch(run, state, result, now.read.rows, spikes, streak)
             if (config.eval_every and state.step % config.eval_every == 0) or state.step == run.total:
                 state = run.look(state)
@@ -180,7 +185,7 @@ def watch(run: Run, state: State, result: StepResult, rows: Rows, spikes: Spikes
                 f"第 {state.step} 步：损失 {result.loss}，梯度范数 {result.grad_norm}；已跳过，该批数据见 {place}",
             )
         )
-        streak.skipped()
+        streak.skipped(state.step)
         return
     streak.broken()
     usual = spikes.usual(result.loss)
@@ -204,9 +209,9 @@ def not_a_number(run: Run, result: StepResult) -> bool:
     return not math.isfinite(result.loss) or not (math.isfinite(result.grad_norm) or scaling)
 
 
-def gone_back(run: Run, streak: Streak) -> State:
+def gone_back(run: Run, step: int, streak: Streak) -> State:
     """The state of the last checkpoint, to step from again; once in a run."""
-    state = None if streak.went_back else run.back()
+    state = None if streak.went_back else run.back(step)
     if state is None:
         again = "again after going back" if streak.went_back else "and no checkpoint to go back to"
         raise UserError(

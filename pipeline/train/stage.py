@@ -19,7 +19,7 @@ import yaml
 from transformers import PreTrainedModel
 
 import model as architectures
-from pipeline.train import checkpoints, guards, lineage, report
+from pipeline.train import checkpoints, guards, lineage, record
 from pipeline.train.announce import announce, announce_optimizer
 from pipeline.train.checkpoints import State
 from pipeline.train.config import TrainConfig
@@ -33,6 +33,7 @@ from pipeline.train.log import Log
 from pipeline.train.loop import Run, train
 from pipeline.train.objectives import OBJECTIVES
 from pipeline.train.publish import published_step, template
+from pipeline.train.samples import Samples
 from pipeline.train.schedules import decay_start, warm_up
 from pipeline.train.task import Task
 from utils.codec import Codec
@@ -102,6 +103,7 @@ def _train(task: Task, codec: Codec, model: PreTrainedModel, engine: Engine, now
     config = task.config
     feed, windows = _open_data(task, codec, engine)
     total = steps(config, feed)
+    samples = Samples(task.verb, config.samples, model, codec)
     restored = checkpoints.restore(task.output, total, now)
     state, weights = restored or (State(warm=warm_up(config, total), seed=config.seed, made_from=now), None)
     state = dataclasses.replace(state, total=total, decay_start=decay_start(config, total))
@@ -127,9 +129,10 @@ def _train(task: Task, codec: Codec, model: PreTrainedModel, engine: Engine, now
         flops_per_token=flops,
         peak_flops=peak_flops(engine.device, DTYPES[engine.precision]) if engine.rank == 0 else 1.0,
         save=files.save,
-        look=lambda s: looked(log, config, s, look(windows, engine, codec, micro)) if windows else s,
-        back=lambda: files.back(feed, total),
+        look=lambda s: looked(s, config, log, samples, look(windows, engine, codec, micro) if windows else {}),
+        back=lambda step: files.back(step, feed, total),
         dump=files.dump,
+        record=files.record,
     )
     try:
         with guards.stop_request() as request:
@@ -142,10 +145,15 @@ def _train(task: Task, codec: Codec, model: PreTrainedModel, engine: Engine, now
         _finish(task, state, now, codec)
 
 
-def looked(log: Log, config: TrainConfig, state: State, bpb: dict[str, float]) -> State:
-    """The state once held-out text was scored: it knows the best step so far."""
-    log.held_out(state.step, bpb)
-    if not config.keep_best or not config.eval_every or bpb["all"] >= (state.best_bpb or math.inf):
+def looked(state: State, config: TrainConfig, log: Log, samples: Samples, bpb: dict[str, float]) -> State:
+    """What the model makes of held-out text, if there is any, and how it goes on from the recipe's samples; the state
+    then knows the best step so far."""
+    if bpb:
+        log.held_out(state.step, bpb)
+    if said := samples.speak():
+        log.samples(state.step, said)
+    best = math.inf if state.best_bpb is None else state.best_bpb
+    if not (config.keep_best and config.eval_every) or bpb.get("all", math.inf) >= best:
         return state
     return dataclasses.replace(state, best_step=state.step, best_bpb=bpb["all"])
 
@@ -177,6 +185,7 @@ def _claim(task: Task, state: State, now: Json) -> None:
         shutil.rmtree(task.output / "model", ignore_errors=True)  # written again from the last checkpoint
     (task.output / MANIFEST).unlink(missing_ok=True)  # until it is finished again
     checkpoints.forget_beyond(task.output, state.step)
+    record.forget_beyond(task.output, state.step)
     write_json(task.output / lineage.RUN, now)
     with whole(task.output / RECIPE) as draft:
         draft.write_text(yaml.safe_dump(task.recipe, allow_unicode=True, sort_keys=False), encoding="utf-8")
@@ -225,7 +234,6 @@ def _finish(task: Task, state: State, now: Json, codec: Codec) -> None:
         raise UserError(
             f"{task.output}: the finished model could not be saved (a full disk, or ulimit -f); make room and run again"
         )
-    report.write(task.output, task.verb, state)
     counters = {"steps": state.total, "horizon": horizon(task.config), "tokens": state.tokens}
     packages = ("torch", "transformers", "accelerate", "safetensors")
     write_manifest(task.output, task.verb, now["recipe"], now["inputs"], counters, packages, among="model")

@@ -38,6 +38,10 @@ class Spikes:
 class GoBack(Exception):
     """The weights are not worth going on from: back to the last checkpoint."""
 
+    def __init__(self, step: int):
+        super().__init__(f"at step {step}")
+        self.step = step
+
 
 class Streak:
     """Counts steps in a row without a finite gradient."""
@@ -45,12 +49,12 @@ class Streak:
     def __init__(self, most: int):
         self.most, self.length, self.went_back = most, 0, False
 
-    def skipped(self) -> None:
+    def skipped(self, step: int) -> None:
         """One more; raises `GoBack` when there are too many."""
         self.length += 1
         if self.length >= self.most:
             self.length = 0
-            raise GoBack
+            raise GoBack(step)
 
     def broken(self) -> None:
         """A step with a gradient."""

@@ -1,6 +1,6 @@
 """A few steps of Muon through the real engine, in one process of a launch: what rank 0 ends with goes to a file.
 
-    python -m tests.train.muon_steps OUT.safetensors [fp32|bf16]
+python -m tests.train.muon_steps OUT.safetensors [fp32|bf16]
 """
 
 from __future__ import annotations

@@ -105,11 +105,11 @@ def test_a_spike_is_one_step_and_a_new_level_becomes_usual() -> None:
 def test_a_streak_is_counted_in_a_row() -> None:
     streak = Streak(2)
     for _ in range(3):
-        streak.skipped()
+        streak.skipped(1)
         streak.broken()
-    streak.skipped()
+    streak.skipped(1)
     with pytest.raises(GoBack):
-        streak.skipped()
+        streak.skipped(2)
 
 
 def test_saved_by_the_clock_too(runs: Runs, workspace: Path) -> None:

@@ -101,7 +101,7 @@ def test_every_singular_value_comes_near_one() -> None:
         for dtype, most in [(torch.float32, 1e-4), (torch.bfloat16, 0.1)]:
             update = orthogonalised(matrix, dtype)
             values = torch.linalg.svdvals(update)
-            assert 0.5 < float(values.min())
+            assert float(values.min()) > 0.5
             assert float(values.max()) < 1.25
             assert (update - in_float64(matrix.double())).abs().max() < most
     stack = torch.randn(3, 20, 30)
@@ -113,8 +113,8 @@ def test_nothing_comes_of_no_gradient() -> None:
 
 
 def test_each_tensor_has_one_owner_and_work_is_even() -> None:
-    matrices = {f"layer{i}.{n}": torch.empty(shape, device="meta")
-                for i in range(8) for n, shape in [("q", (512, 512)), ("up", (1408, 512)), ("k", (256, 512))]}  # fmt: skip
+    shapes = {"q": (512, 512), "up": (1408, 512), "k": (256, 512)}
+    matrices = {f"{n}{i}": torch.empty(shape, device="meta") for i in range(8) for n, shape in shapes.items()}
     masters = {"table": torch.empty(6400, 512, device="meta")} | matrices
     for world in (1, 2, 4, 8):
         owner = owners(masters, list(matrices), world)

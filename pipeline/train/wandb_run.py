@@ -1,0 +1,46 @@
+"""A run's figures at wandb, by choice alone. It never asks, never waits long, and records offline without a network."""
+
+from __future__ import annotations
+
+import netrc
+import os
+from pathlib import Path
+from typing import Any
+
+from utils.console import tell, warn
+from utils.stage import Json
+
+
+def wants_wandb() -> bool:
+    """A key or WANDB_MODE says so; nothing else does."""
+    if os.environ.get("WANDB_MODE"):
+        return os.environ["WANDB_MODE"] != "disabled"
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    try:
+        return netrc.netrc().authenticators("api.wandb.ai") is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def open_wandb(project: str, verb: str, output: Path, run_id: str, recipe: Json) -> Any:
+    """A wandb run, or None. Never asks, never waits long: without a network it records offline."""
+    if not wants_wandb():
+        return None
+    import wandb
+
+    os.environ.setdefault("WANDB_SILENT", "true")
+    name = f"{output.parent.name}/{verb}"
+    modes: list[Any] = [os.environ.get("WANDB_MODE", "online"), "offline"]
+    for mode in modes:
+        settings = wandb.Settings(mode=mode, init_timeout=15, login_timeout=5)
+        try:
+            return wandb.init(
+                project=project, name=name, id=run_id or None, resume="allow", dir=str(output), config=recipe,
+                settings=settings,
+            )  # fmt: skip
+        except Exception as error:  # whatever keeps wandb from starting must not keep training from it
+            first = str(error).splitlines()[0]
+            instead = "off" if mode == "offline" else tell("recording offline", "改为离线记录")
+            warn(f"wandb ({mode}): {first}; {instead}")
+    return None
