@@ -178,7 +178,7 @@ def watch(run: Run, state: State, result: StepResult, rows: Rows, spikes: Spikes
     before, size = state.consumed - run.config.batch_size, run.config.batch_size
     if not_a_number(run, result):
         place = run.dump(state, rows, run.feed.ids(before, share(size, run.engine.rank, run.engine.world)))
-        run.log.event(state.step, "skipped", loss=result.loss, grad_norm=result.grad_norm, batch=str(place))
+        run.log.event(state.step, "skipped", batch=str(place))
         warn(
             tell(
                 f"step {state.step}: loss {result.loss}, gradient norm {result.grad_norm}; skipped, batch in {place}",
@@ -192,7 +192,7 @@ def watch(run: Run, state: State, result: StepResult, rows: Rows, spikes: Spikes
     if usual is None:
         return
     ids = run.feed.ids(before, range(size))
-    run.log.event(state.step, "spike", loss=result.loss, usual=usual, ids=ids)
+    run.log.event(state.step, "spike", was=result.loss, usual=usual, ids=ids)
     told = ", ".join(dict.fromkeys(one for row in ids for one in row))
     told = told if len(told) <= 300 else f"{told[:300]}…"
     warn(

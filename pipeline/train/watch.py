@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from itertools import pairwise
 from statistics import median
 
-WINDOW, ENOUGH = 64, 16
-"""Losses that say what is usual, and how many it takes to say it."""
+WINDOW, NEAR, ENOUGH = 64, 8, 16
+"""Losses that say how much is usual from one step to the next, how many say what is usual now, and the least of them."""
 
-SPREADS, SHARE = 8.0, 0.25
-"""A spike is so many robust standard deviations above the usual loss, and that share of it."""
+SPREADS, SHARE = 6.0, 0.1
+"""A spike is so many robust standard deviations of a step's change above the usual loss, and that share of it."""
 
 
 class Spikes:
-    """Losses far above those of the steps before."""
+    """Losses far above those of the steps before. What they vary by is told by their changes, which know no trend."""
 
     def __init__(self) -> None:
         self._recent: deque[float] = deque(maxlen=WINDOW)
@@ -30,9 +31,9 @@ class Spikes:
             self._recent.append(loss)
         if len(recent) < ENOUGH or not math.isfinite(loss):
             return None
-        middle = median(recent)
-        spread = 1.4826 * median(abs(one - middle) for one in recent)
-        return middle if loss - middle > max(SPREADS * spread, SHARE * middle) else None
+        level = median(recent[-NEAR:])
+        spread = 1.4826 * median(abs(after - before) for before, after in pairwise(recent))
+        return level if loss - level > max(SPREADS * spread, SHARE * level) else None
 
 
 class GoBack(Exception):
