@@ -22,7 +22,7 @@ import torch.distributed as dist
 from transformers import PreTrainedModel
 
 import model as architectures
-from pipeline.train import optimizers
+from pipeline.train import optimizers, restarts
 from pipeline.train.config import TrainConfig
 from pipeline.train.objectives.base import Batch
 from pipeline.train.optimizers import Moments, Share, Tensors
@@ -107,6 +107,7 @@ def accelerator(cpu: bool, plugin: Any = None) -> Any:
 
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     handlers = [InitProcessGroupKwargs(backend="gloo")] if several and not torch.cuda.is_available() else []
+    restarts.meet_anew("nccl" if torch.cuda.is_available() else "gloo")
     os.environ["ACCELERATE_MIXED_PRECISION"] = "no"  # precision is the engine's own business
     if not torch.cuda.is_available():
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # or DeepSpeed warns wherever it is imported

@@ -25,10 +25,10 @@ from pipeline.train.feed import Feed
 from pipeline.train.hardware import memory_gb
 from pipeline.train.log import Log
 from pipeline.train.objectives.base import Batch, Objective
+from pipeline.train.oddities import GoBack, Spikes, Streak
 from pipeline.train.record import Record
 from pipeline.train.rows import Rows
 from pipeline.train.schedules import learning_rate
-from pipeline.train.watch import GoBack, Spikes, Streak
 from utils.console import Stopped, UserError, tell, warn
 from utils.scoring import UNTRAINED
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.train.watch import ENOUGH, GoBack, Spikes, Streak
+from pipeline.train.oddities import ENOUGH, GoBack, Spikes, Streak
 from tests.commands import LAUNCH, PLAIN_FLAGS, TINY, losses, run, train
 
 Runs = Callable[..., Path]

@@ -12,7 +12,7 @@ from itertools import pairwise
 from statistics import median
 
 WINDOW, NEAR, ENOUGH = 64, 8, 16
-"""Losses that say how much is usual from one step to the next, how many say what is usual now, and the least of them."""
+"""Losses that tell how much a step changes, how many tell what is usual now, and the least that tell anything."""
 
 SPREADS, SHARE = 6.0, 0.1
 """A spike is so many robust standard deviations of a step's change above the usual loss, and that share of it."""
