@@ -20,7 +20,7 @@ from pipeline.train import lines, report
 from pipeline.train.checkpoints import State
 from pipeline.train.guards import survives_full_disk
 from pipeline.train.story import Story
-from pipeline.train.wandb_run import open_wandb
+from pipeline.train.wandb_run import open_wandb, sent
 from utils.console import Meter, say, speaks, tell
 from utils.stage import Json
 
@@ -105,6 +105,7 @@ class Log:
 
     def event(self, step: int, kind: str, **more: Any) -> None:
         """Something befell the run: a restart, a skipped step, a spike, a roll-back (`to` which step)."""
+        assert not {"loss", "bpb"} & more.keys(), "by these a step's line is known, and a look's"
         if self._file is None:
             return
         self._write({"step": step, "event": kind, **more})
@@ -128,10 +129,8 @@ class Log:
         text = json.dumps(line, ensure_ascii=False) + "\n"
         survives_full_disk(f"a line of {self.path}", lambda: print(text, end="", file=self._file, flush=True))
         self._story.add(line)
-        if self._wandb is not None:
-            flat = {k: v for k, v in line.items() if not isinstance(v, dict | list)}
-            flat |= {f"bpb/{k}": v for k, v in line.get("bpb", {}).items()}
-            self._wandb.log(flat, step=line["step"])
+        if self._wandb is not None and not sent(self._wandb, line):
+            self._wandb = None
 
     def _draw(self, wanted: bool = False, ended: bool = False) -> None:
         """The page, if it is time; at once if there is something new to see, but see DRAW_SHARE."""
@@ -200,7 +199,7 @@ def told(line: Json, left: float | None) -> str:
         f"loss {line['loss']:.3f} lr {lr} norm {line['grad_norm']:.2f}  "
         f"{rate} tok/s {mfu} wait {shown}  peak {memory}{rest}",
         f"损失 {line['loss']:.3f} lr {lr} 梯度 {line['grad_norm']:.2f}  "
-        f"{rate} 词元/秒 {mfu} 等数据 {shown}  峰值 {memory}{rest}",
+        f"{rate} 词元/秒 {mfu} 等待 {shown}  峰值 {memory}{rest}",
     )
 
 

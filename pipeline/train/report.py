@@ -69,19 +69,23 @@ def _facts(story: Story, total: int) -> dict[str, object]:
         small = tell(f"bits per byte, step {step:,}", f"比特 / 字节，第 {step:,} 步")
         found[tell("held-out text", "留出文本")] = (_rounded(story.look["bpb"].get("all"), 3), small)
     found |= {
-        tell("tokens trained", "训练词元"): last["tokens"],
+        tell("tokens trained", "训练词元"): _millions(last["tokens"]),
         tell("tokens a second", "每秒词元"): round(_middle(story.curves["tokens_per_second"])),
         tell("share of peak (MFU)", "算力利用率 MFU"): percent(_middle(story.curves["mfu"])),
         tell("waiting for data", "等待数据"): percent(story.waited, story.seconds),
         tell("minutes of steps", "各步用时（分钟）"): round(story.seconds / 60, 1),
         tell("peak memory, GB", "峰值内存 GB"): (
             round(story.memory_gb, 2),
-            tell("since the start; on a CPU of the whole process", "自启动以来；CPU 上为整个进程"),
+            tell("since the start; on a CPU, the process", "自启动以来；CPU 上为整个进程"),
         ),
     }
     if (eta := last.get("eta_seconds")) and last["step"] < total:
         found[tell("minutes left", "预计剩余（分钟）")] = round(eta / 60, 1)
     return found
+
+
+def _millions(tokens: int) -> str:
+    return f"{tokens / 1e6:,.0f} M" if tokens >= 1e7 else f"{tokens:,}"
 
 
 def _rounded(value: float | None, digits: int) -> float | None:
@@ -138,7 +142,7 @@ def _samples(story: Story) -> list[Section]:
 
 def _told(event: Json) -> str:
     names = {
-        "resumed": tell("went on from a checkpoint", "从检查点继续"),
+        "resumed": tell("resumed", "从检查点继续"),
         "skipped": tell("step skipped", "跳过一步"),
         "spike": tell("loss spike", "损失突跳"),
         "rolled_back": tell("went back", "回退"),

@@ -32,6 +32,14 @@ class Piece:
     low: Point
     high: Point
 
+    def add(self, x: float, y: float) -> None:
+        """One more point behind the others; done for each step that a file holds, so nothing is made anew."""
+        self.last, self.count, self.total = x, self.count + 1, self.total + y
+        if y < self.low[1]:
+            self.low = (x, y)
+        if y > self.high[1]:
+            self.high = (x, y)
+
     def joined(self, other: Piece) -> Piece:
         """Both as one."""
         return Piece(
@@ -59,15 +67,14 @@ class Curve:
         """The next point; what is no number is left out."""
         if y is None or not math.isfinite(y):
             return
-        point = Piece(x, x, 1, y, (x, y), (x, y))
         if self._pieces and self._pieces[-1].count < self._size:
-            self._pieces[-1] = self._pieces[-1].joined(point)
+            self._pieces[-1].add(x, y)
             return
         if len(self._pieces) == MOST_PIECES:
             pairs = zip(self._pieces[::2], self._pieces[1::2], strict=True)
             self._pieces = [one.joined(other) for one, other in pairs]
             self._size *= 2
-        self._pieces.append(point)
+        self._pieces.append(Piece(x, x, 1, y, (x, y), (x, y)))
 
     def means(self) -> list[Point]:
         """The line."""
@@ -108,7 +115,9 @@ class Story:
 
     def add(self, line: Json) -> None:
         """A line of metrics.jsonl."""
-        if "loss" in line:
+        if "event" in line:
+            self.events.append(line)
+        elif "loss" in line:
             for name, curve in self.curves.items():
                 curve.add(line["step"], line[name])
             self.last = line
@@ -119,8 +128,6 @@ class Story:
             for source, value in line["bpb"].items():
                 self.bpb.setdefault(source, Curve()).add(line["step"], value)
             self.look = line
-        elif "event" in line:
-            self.events.append(line)
 
     def add_sample(self, line: Json) -> None:
         """A line of samples.jsonl."""

@@ -10,6 +10,10 @@ from typing import Any
 from utils.console import tell, warn
 from utils.stage import Json
 
+HOST = "api.wandb.ai"
+PATIENCE = 15
+"""Seconds that a start may take; training begins behind it."""
+
 
 def wants_wandb() -> bool:
     """A key or WANDB_MODE says so; nothing else does."""
@@ -18,7 +22,7 @@ def wants_wandb() -> bool:
     if os.environ.get("WANDB_API_KEY"):
         return True
     try:
-        return netrc.netrc().authenticators("api.wandb.ai") is not None
+        return netrc.netrc().authenticators(HOST) is not None
     except (OSError, netrc.NetrcParseError):
         return False
 
@@ -33,14 +37,34 @@ def open_wandb(project: str, verb: str, output: Path, run_id: str, recipe: Json)
     name = f"{output.parent.name}/{verb}"
     modes: list[Any] = [os.environ.get("WANDB_MODE", "online"), "offline"]
     for mode in modes:
-        settings = wandb.Settings(mode=mode, init_timeout=15, login_timeout=5)
+        settings = wandb.Settings(mode=mode, init_timeout=PATIENCE, login_timeout=5)
         try:
             return wandb.init(
                 project=project, name=name, id=run_id or None, resume="allow", dir=str(output), config=recipe,
                 settings=settings,
             )  # fmt: skip
         except Exception as error:  # whatever keeps wandb from starting must not keep training from it
-            first = str(error).splitlines()[0]
-            instead = "off" if mode == "offline" else tell("recording offline", "改为离线记录")
-            warn(f"wandb ({mode}): {first}; {instead}")
+            instead = tell("off", "不再记录") if mode == "offline" else tell("recording offline", "改为离线记录")
+            warn(f"wandb ({mode}, {_key()}): {_first(error)}; {instead}")
     return None
+
+
+def _key() -> str:
+    """Which key was tried: its name alone."""
+    return "WANDB_API_KEY" if os.environ.get("WANDB_API_KEY") else f"netrc: {HOST}"
+
+
+def _first(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def sent(run: Any, line: Json) -> bool:
+    """Send a line of metrics.jsonl; False if wandb has failed, which is told, and no reason to stop training."""
+    flat = {k: v for k, v in line.items() if not isinstance(v, dict | list)}
+    flat |= {f"bpb/{k}": v for k, v in line.get("bpb", {}).items()}
+    try:
+        run.log(flat, step=line["step"])
+    except Exception as error:  # its service may have died
+        warn(f"wandb: {_first(error)}; {tell('no longer recording', '不再记录')}")
+        return False
+    return True
