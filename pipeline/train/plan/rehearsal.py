@@ -58,7 +58,7 @@ def rehearse(
 ) -> Rehearsed:  # fmt: skip
     """One micro-batch, forward and backward, all targets trained, documents of one length."""
     with torch.device("meta"):
-        model = architectures.build(shape)
+        model: Any = architectures.build(shape)
     return rehearse_model(model.to(dtype), rows, length, device, checkpointing, document, keep_gradients)
 
 
@@ -185,7 +185,7 @@ class Ledger(TorchDispatchMode):
 
 
 def _content(leaf: Any) -> Any:
-    return leaf.content if isinstance(leaf, torch.Tensor) else leaf
+    return getattr(leaf, "content", leaf)
 
 
 class Disguise(TorchFunctionMode):

@@ -10,9 +10,7 @@ P parameters over N processes. Of the engines we know what their code allocates 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -20,7 +18,7 @@ from transformers import PreTrainedConfig
 
 import model as architectures
 from pipeline.train.config import TrainConfig
-from pipeline.train.rehearsal import Rehearsed, rehearse
+from pipeline.train.plan.rehearsal import Rehearsed, rehearse
 
 EngineName = Literal["single", "ddp", "zero1", "zero2", "zero3"]
 ENGINES: tuple[EngineName, ...] = ("single", "ddp", "zero1", "zero2", "zero3")
@@ -62,7 +60,8 @@ class Sizes:
         """Counted on the meta device."""
         with torch.device("meta"):
             model = architectures.build(shape)
-        table, head = model.get_input_embeddings(), model.get_output_embeddings()
+        table: Any = model.get_input_embeddings()
+        head: Any = model.get_output_embeddings()
         outside = {id(table.weight), id(head.weight)}
         weights = list(model.parameters())
         matrices = [p for p in weights if p.ndim >= 2 and id(p) not in outside]
@@ -153,7 +152,8 @@ def _zero(sizes: Sizes, setting: Setting, workspace: int) -> Lasting:
     if stage == 1 and width == 2 and setting.offload == "none":
         buffers, update = 0.0, 4.0 * min(p, setting.bucket)  # gradients are sent from a copy, bucket by bucket
     else:
-        buffers, update = float(setting.bucket * width), 4.0 * p / n  # a bucket of fixed size; the partition's gradient
+        bucket = setting.bucket if setting.device == "cuda" else min(p, setting.bucket)  # untouched pages cost nothing
+        buffers, update = float(bucket * width), 4.0 * p / n  # a bucket of fixed size; the partition's gradient
     if stage == 3:
         buffers += width * min(p, LIVE) * (n > 1)  # weights gathered for the layers at work
     host = 0.0
@@ -225,9 +225,7 @@ class Footprint:
             update = max(update, keeps.state + keeps.gradients + self.sizes.embedding * 4)
         passing = micro.peak - micro.saved
         head = min(micro.head, passing)
-        return Memory(
-            rows, keeps, micro.saved, head, passing - head, sums or keeps.gradients, max(backward, update)
-        )
+        return Memory(rows, keeps, micro.saved, head, passing - head, sums or keeps.gradients, max(backward, update))
 
     def rehearsed(self, setting: Setting, rows: int, keep: bool) -> Rehearsed:
         """A micro-batch's own bytes."""
