@@ -26,6 +26,7 @@ from pipeline.train.checkpoints import State
 from pipeline.train.config import ModelConfig, TrainConfig, Verb
 from pipeline.train.engine import DTYPES, Engine, Weights, resolve_precision, start
 from pipeline.train.feed import Feed, sequences_of
+from pipeline.train.fitting import fitted
 from pipeline.train.hardware import peak_flops
 from pipeline.train.held_out import look
 from pipeline.train.horizon import horizon, steps
@@ -132,9 +133,9 @@ def _train(task: Task, codec: Codec, model: PreTrainedModel, engine: Engine, now
     feed.seek(state.cursors)
     announce(task.verb, config, engine, feed, model, state)
     flops = architectures.flops_per_token(model, config.seq_len)
+    micro = fitted(config, model, engine, micro_batch_of(config, engine.world, engine.device.type))
     engine.prepare(model, weights)
     log = Log(task.output, task.verb, config.wandb, state, total, task.recipe)
-    micro = micro_batch_of(config, engine.world, engine.device.type)
     run_ = Run(
         config=config,
         engine=engine,
@@ -146,7 +147,7 @@ def _train(task: Task, codec: Codec, model: PreTrainedModel, engine: Engine, now
         flops_per_token=flops,
         peak_flops=peak_flops(engine.device, DTYPES[engine.precision]) if engine.rank == 0 else 1.0,
         save=lambda s: _save(task, s, engine, model, codec),
-        look=lambda s: log.held_out(s.step, look(windows, engine, codec, micro)) if windows else None,
+        look=lambda s: log.held_out(s.step, look(windows, engine, codec, micro.rows)) if windows else None,
     )
     try:
         with guards.stop_request() as request:

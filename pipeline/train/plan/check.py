@@ -17,10 +17,9 @@ import model as architectures
 from pipeline.train.config import TrainConfig, Verb
 from pipeline.train.engine import Engine, start
 from pipeline.train.objectives import OBJECTIVES
-from pipeline.train.objectives.base import Batch
 from pipeline.train.plan.footprint import Footprint, Memory, Setting, Sizes
 from pipeline.train.plan.prospect import Asked, shape_of, vocabulary
-from pipeline.train.plan.rehearsal import enable_checkpointing
+from pipeline.train.plan.rehearsal import enable_checkpointing, same_batch
 from utils.console import UserError, tell
 
 STEPS = 3
@@ -72,16 +71,9 @@ def take_steps(
 ) -> None:
     """A few steps, as the loop takes them."""
     engine.prepare(model, None)
-    batches = [batch(engine.device, rows, config.seq_len, document) for _ in range(-(-config.batch_size // rows))]
+    batches = [same_batch(engine.device, rows, config.seq_len, document) for _ in range(-(-config.batch_size // rows))]
     for _ in range(STEPS):
         engine.step(OBJECTIVES[verb].loss, batches, config.batch_size * config.seq_len, 1e-4)
-
-
-def batch(device: torch.device, rows: int, length: int, document: int) -> Batch:
-    """Rows of documents of one length; every target is trained."""
-    ids = torch.ones(rows, length, dtype=torch.int64, device=device)
-    places = (torch.arange(length, device=device) % min(document, length)).expand(rows, -1).contiguous()
-    return {"input_ids": ids, "targets": ids.clone(), "position_ids": places}
 
 
 def used_so_far(device: torch.device) -> float:

@@ -74,8 +74,9 @@ def rehearse_model(
             parameter.register_post_accumulate_grad_hook(_forget)
     ledger = Ledger(weakref.WeakSet(p.untyped_storage() for p in model.parameters()))
     head = _Head(ledger, model.get_output_embeddings())
+    batch = same_batch(torch.device("cpu"), rows, length, document)
     with Disguise(device), ledger:
-        loss_sum = model(**ledger.batch(rows, length, document)).loss_sum
+        loss_sum = model(**{name: ledger.posed(content) for name, content in batch.items()}).loss_sum
         saved = ledger.alive
         # torch.autograd.backward would lay the disguise aside, and what is computed again would take other kernels.
         engine: Any = torch.autograd.Variable._execution_engine
@@ -88,6 +89,13 @@ def rehearse_model(
 def enable_checkpointing(model: Any, kind: Checkpointing) -> None:
     """As the stage does it before a run."""
     model.activation_checkpointing_enable()
+
+
+def same_batch(device: torch.device, rows: int, length: int, document: int = 256) -> dict[str, torch.Tensor]:
+    """Rows of documents of one length, of one token, all of it trained: as large as a micro-batch can be."""
+    ids = torch.ones(rows, length, dtype=torch.int64, device=device)
+    places = (torch.arange(length, device=device) % min(document, length)).expand(rows, -1).contiguous()
+    return {"input_ids": ids, "targets": ids.clone(), "position_ids": places}
 
 
 def nbytes(tensor: torch.Tensor) -> int:
@@ -124,13 +132,7 @@ class Ledger(TorchDispatchMode):
         self.alive = self.peak = self.recent = 0
         self._known: Any = given
 
-    def batch(self, rows: int, length: int, document: int) -> dict[str, torch.Tensor]:
-        """Rows of documents of one length; every target is trained."""
-        place = (torch.arange(length) % min(document, length)).expand(rows, -1).contiguous()
-        ids = torch.ones(rows, length, dtype=torch.int64)
-        return {"input_ids": self._posed(ids), "targets": self._posed(ids), "position_ids": self._posed(place)}
-
-    def _posed(self, real: Any) -> Any:
+    def posed(self, real: Any) -> Any:
         """A tensor of the meta device whose content is known; what is no tensor stays as it is."""
         if not isinstance(real, torch.Tensor):
             return real
@@ -148,7 +150,7 @@ class Ledger(TorchDispatchMode):
         except (NotImplementedError, RuntimeError):  # its result follows from the content of what is given
             if not (followed and given):
                 raise
-            return tree_map(self._posed, self._for_real(func, args, kwargs))
+            return tree_map(self.posed, self._for_real(func, args, kwargs))
         tensors = [leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)]
         if followed and not any(tensor.is_floating_point() for tensor in tensors):
             contents = tree_leaves(self._for_real(func, args, kwargs))
