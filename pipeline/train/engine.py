@@ -24,6 +24,7 @@ from transformers import PreTrainedModel
 import model as architectures
 from pipeline.train import optimizers, restarts
 from pipeline.train.config import TrainConfig
+from pipeline.train.fitting import attempted
 from pipeline.train.objectives.base import Batch
 from pipeline.train.optimizers import Moments, Share, Tensors
 from utils.console import UserError
@@ -174,16 +175,32 @@ class Engine:
     def step(self, loss_of: Loss, batches: Sequence[Batch], count: float, lr: float) -> StepResult:
         """One optimizer step over this rank's micro-batches; `count` is the trained tokens of all ranks."""
         self.model.train()
-        total = torch.zeros((), device=self.device, dtype=torch.float32)
         scale = self.world / count * self.loss_scale
+        total = attempted(self, lambda: self._accumulate(loss_of, batches, scale))
+        norm = self._update(lr)
+        return StepResult(self.sum([float(total)])[0] / count, norm)
+
+    def _accumulate(self, loss_of: Loss, batches: Sequence[Batch], scale: float) -> torch.Tensor:
+        """The summed loss of the micro-batches; their gradients add up in the masters'."""
+        total = torch.zeros((), device=self.device, dtype=torch.float32)
         for number, batch in enumerate(batches, start=1):
             with self._synchronises(last=number == len(batches)):
                 loss_sum = loss_of(self.model, batch)
                 (loss_sum * scale).backward()
             total += loss_sum.detach()
             self._collect()
-        norm = self._update(lr)
-        return StepResult(self.sum([float(total)])[0] / count, norm)
+        return total
+
+    @property
+    def may_repeat(self) -> bool:
+        """Could a step whose micro-batches ran out of memory be taken again? Not once gradients were sent."""
+        sends_later = self.world == 1 or bool(self._copies)
+        return self.config.micro_batch == "auto" and sends_later
+
+    def forget_gradients(self) -> None:
+        """As if no micro-batch had run."""
+        for tensor in (*self.masters.values(), *self._copies.values()):
+            tensor.grad = None
 
     def _synchronises(self, last: bool) -> Any:
         """DDP averages gradients in the backward pass that stands outside `no_sync`."""

@@ -7,9 +7,24 @@ import time
 
 import torch
 
+from pipeline.train.cards import recognised
+
 
 def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
-    """FLOP/s of a large matrix product here and now: what MFU is a share of. A quarter of a second."""
+    """What MFU is a share of: the peak of a known GPU, or the FLOP/s of a large matrix product here and now."""
+    known = recognised(torch.cuda.get_device_name(device)) if device.type == "cuda" else None
+    if known:
+        return known.peak(precision_of(dtype))
+    return measured_flops(device, dtype)
+
+
+def precision_of(dtype: torch.dtype) -> str:
+    """As a recipe says it."""
+    return {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[dtype]
+
+
+def measured_flops(device: torch.device, dtype: torch.dtype) -> float:
+    """FLOP/s of a large matrix product. A quarter of a second."""
     size = 1024 if device.type == "cpu" else 8192
     a = torch.randn(size, size, device=device).to(dtype)
     best, until = 0.0, time.perf_counter() + 0.25

@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from pipeline.train.checkpoints import State
 from pipeline.train.config import TrainConfig
 from pipeline.train.engine import Engine, StepResult
 from pipeline.train.feed import Feed
+from pipeline.train.fitting import MicroBatch
 from pipeline.train.hardware import memory_gb
 from pipeline.train.log import Log
 from pipeline.train.objectives.base import Batch, Objective
@@ -46,7 +48,7 @@ class Run:
     objective: Objective
     log: Log
     total: int
-    micro_batch: int
+    micro_batch: MicroBatch
     flops_per_token: float
     peak_flops: float
     save: Callable[[State, bool], bool]
@@ -89,7 +91,6 @@ def steps(run: Run, state: State, stop_signal: Callable[[], int], streak: Streak
     """Steps from here to the horizon."""
     config, engine, spikes = run.config, run.engine, Spikes()
     lanes = share(config.batch_size, engine.rank, engine.world)
-    number = rounds(config.batch_size, engine.world, run.micro_batch)
     begun_at, saved_at = state.step, time.monotonic()
     with Ahead(run.feed, lanes, batches_left(run, state)) as ahead:
         while state.step < run.total:
@@ -99,10 +100,9 @@ def steps(run: Run, state: State, stop_signal: Callable[[], int], streak: Streak
             if now.read is None:
                 saved = state.step == begun_at or run.save(state, True)
                 raise Stopped(stopped(state, run.total, saved), stop_signal() or signal.SIGTERM)
-            batches = micro_batches(now.read.rows, number, run.micro_batch)
-            torch.manual_seed(config.seed + state.consumed + lanes.start)  # whatever is drawn, resume draws it again
+            seed = config.seed + state.consumed + lanes.start  # whatever is drawn, resume draws it again
             lr = learning_rate(config, state.step, run.total, state.warm)
-            result = step(run, batches, now.count, lr)
+            result = run.micro_batch.take(partial(step, run, now.read.rows, now.count, lr, seed))
             state = after(state, run, now, result)
             run.log.step(line(run, state, result, lr, time.perf_counter() - began, waited))
             if run.record:
@@ -165,12 +165,12 @@ def stopped(state: State, total: int, saved: bool) -> str:
     )
 
 
-def step(run: Run, batches: list[Rows], count: float, lr: float) -> StepResult:
-    """One step on this rank's micro-batches."""
-    try:
-        return run.engine.step(run.objective.loss, [on(run.engine.device, b) for b in batches], max(count, 1.0), lr)
-    except torch.OutOfMemoryError:
-        raise UserError(f"out of GPU memory with micro_batch={run.micro_batch}; give a smaller micro_batch") from None
+def step(run: Run, rows: Rows, count: float, lr: float, seed: int, size: int) -> StepResult:
+    """One step on this rank's rows, so many at once."""
+    number = rounds(run.config.batch_size, run.engine.world, size)
+    batches = [on(run.engine.device, batch) for batch in micro_batches(rows, number, size)]
+    torch.manual_seed(seed)
+    return run.engine.step(run.objective.loss, batches, max(count, 1.0), lr)
 
 
 def watch(run: Run, state: State, result: StepResult, rows: Rows, spikes: Spikes, streak: Streak) -> None:

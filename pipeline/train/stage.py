@@ -26,6 +26,7 @@ from pipeline.train.config import TrainConfig
 from pipeline.train.engine import DTYPES, Engine, resolve_precision, start
 from pipeline.train.feed import Feed, sequences_of
 from pipeline.train.files import Files
+from pipeline.train.fitting import fitted
 from pipeline.train.hardware import peak_flops
 from pipeline.train.held_out import look
 from pipeline.train.horizon import horizon, steps
@@ -113,10 +114,10 @@ def _train(task: Task, codec: Codec, model: PreTrainedModel, engine: Engine, now
     feed.seek(state.cursors)
     announce(task.verb, config, engine, feed, model, state)
     flops = architectures.flops_per_token(model, config.seq_len)
+    micro = fitted(config, model, engine, micro_batch_of(config, engine.world, engine.device.type))
     engine.prepare(model, weights)
     announce_optimizer(task.verb, engine)
     log = Log(task.output, task.verb, config.wandb, state, total, task.recipe)
-    micro = micro_batch_of(config, engine.world, engine.device.type)
     files = Files(task, engine, codec, template(model), now, log)
     run_ = Run(
         config=config,
@@ -129,7 +130,7 @@ def _train(task: Task, codec: Codec, model: PreTrainedModel, engine: Engine, now
         flops_per_token=flops,
         peak_flops=peak_flops(engine.device, DTYPES[engine.precision]) if engine.rank == 0 else 1.0,
         save=files.save,
-        look=lambda s: looked(s, config, log, samples, look(windows, engine, codec, micro) if windows else {}),
+        look=lambda s: looked(s, config, log, samples, look(windows, engine, codec, micro.rows) if windows else {}),
         back=lambda step: files.back(step, feed, total),
         dump=files.dump,
         record=files.record,
