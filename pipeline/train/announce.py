@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 
+import torch
 from transformers import PreTrainedModel
 
 from pipeline.train.checkpoints import State
+from pipeline.train.compiling import Choice
 from pipeline.train.config import TrainConfig, Verb
 from pipeline.train.engine import Engine
 from pipeline.train.feed import Feed, ShardFeed
@@ -52,12 +54,28 @@ def announce_optimizer(verb: Verb, engine: Engine) -> None:
         for share in engine.census()
     )
     held = " + ".join(amount(size) for size in engine.optimizer_bytes())
+    by_rank = tell(" (rank by rank)", "（逐进程）") if engine.world > 1 else ""
     say(
         tell(
-            f"{verb}: {shares}; {held} of optimizer state, a rank each",
-            f"{verb}：{shares}；各进程优化器状态 {held}",
+            f"{verb}: {shares}; {held} of optimizer state{by_rank}",
+            f"{verb}：{shares}；优化器状态 {held}{by_rank}",
         )
     )
+
+
+def announce_choices(verb: Verb, config: TrainConfig, engine: Engine, rows: int, choice: Choice) -> None:
+    """What the recipe left to us, and why it was chosen so."""
+    given = tell("as the recipe says", "按配方设定")
+    precision = given if config.precision != "auto" else tell("what this hardware multiplies best", "本机乘法最快")
+    fitting = tell("what fits", "显存所及") if engine.device.type == "cuda" else tell("what is fastest", "最快")
+    found = [
+        f"{engine.precision} ({precision})",
+        tell(f"{rows} rows at once", f"每次 {rows} 行") + f" ({given if config.micro_batch != 'auto' else fitting})",
+        tell("compiled", "编译") + f" {tell('yes', '是') if choice.wanted else tell('no', '否')} ({choice.why})",
+    ]
+    if engine.device.type == "cpu":
+        found.insert(2, tell(f"{torch.get_num_threads()} threads", f"{torch.get_num_threads()} 线程"))
+    say(f"{verb}{tell(': ', '：')}{tell('; ', '；').join(found)}")
 
 
 def told_fill(dialogues: float, slots: float, seq_len: int) -> str:

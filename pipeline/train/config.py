@@ -162,7 +162,7 @@ class TrainConfig:
     gradient_checkpointing: Literal["none", "selective", "full"] = "none"
     """Compute activations twice instead of keeping them: of the feed-forward and norms (selective), or all (full)."""
 
-    compile: Literal["auto", "on", "off"] = "auto"
+    compile: Literal["auto", "always", "never"] = "auto"
     """torch.compile; auto: on a GPU, if the run is long enough to earn back the time that compiling takes."""
 
     seed: int = 0

@@ -23,6 +23,7 @@ from transformers import PreTrainedModel
 
 import model as architectures
 from pipeline.train import optimizers, restarts
+from pipeline.train.compiling import compiled
 from pipeline.train.config import TrainConfig
 from pipeline.train.fitting import attempted
 from pipeline.train.objectives.base import Batch
@@ -136,8 +137,9 @@ class Engine:
 
     # ------------------------------------------------------------ the model comes in
 
-    def prepare(self, model: torch.nn.Module, weights: Weights | None) -> None:
-        """Take the model over; `weights` are those of a checkpoint, or None for the model's own."""
+    def prepare(self, model: torch.nn.Module, weights: Weights | None, example: Batch | None = None) -> None:
+        """Take the model over; `weights` are those of a checkpoint, or None for the model's own. With an `example` of
+        its batches it is compiled for them."""
         model.to(self.device)
         if weights:
             load_masters(model, weights.masters)
@@ -154,7 +156,9 @@ class Engine:
         self.optimizer = optimizers.build(self.config, masters, matrices, products, self.rank, self.world)
         if weights:
             self._restore_optimizer(weights)
-        self.model: torch.nn.Module = self.accelerator.prepare_model(model) if self.world > 1 else model
+        self.bare = model
+        trained = compiled(model, example) if example else model
+        self.model: torch.nn.Module = self.accelerator.prepare_model(trained) if self.world > 1 else trained
 
     def restore(self, weights: Weights) -> None:
         """Go back to the weights of a checkpoint, in the middle of a run."""
@@ -264,9 +268,9 @@ class Engine:
 
     def score(self, batch: Batch) -> torch.Tensor:
         """Nats of each target of a held-out batch."""
-        self.model.eval()
+        self.bare.eval()
         with torch.no_grad():
-            return self.model(**batch, per_token=True).nats  # type: ignore[no-any-return]
+            return self.bare(**batch, per_token=True).nats  # type: ignore[no-any-return]
 
     def weights(self) -> Weights | None:
         """Everything a later run needs, copied to the CPU; every rank calls, rank 0 gets it."""

@@ -19,8 +19,8 @@ import yaml
 from transformers import PreTrainedModel
 
 import model as architectures
-from pipeline.train import checkpoints, guards, lineage, record
-from pipeline.train.announce import announce, announce_optimizer
+from pipeline.train import checkpoints, compiling, guards, lineage, record
+from pipeline.train.announce import announce, announce_choices, announce_optimizer
 from pipeline.train.checkpoints import State
 from pipeline.train.config import TrainConfig
 from pipeline.train.engine import DTYPES, Engine, resolve_precision, start
@@ -33,6 +33,7 @@ from pipeline.train.horizon import horizon, steps
 from pipeline.train.log import Log
 from pipeline.train.loop import Run, train
 from pipeline.train.objectives import OBJECTIVES
+from pipeline.train.plan.rehearsal import same_batch
 from pipeline.train.publish import published_step, template
 from pipeline.train.samples import Samples
 from pipeline.train.schedules import decay_start, warm_up
@@ -115,7 +116,12 @@ def _train(task: Task, codec: Codec, model: PreTrainedModel, engine: Engine, now
     announce(task.verb, config, engine, feed, model, state)
     flops = architectures.flops_per_token(model, config.seq_len)
     micro = fitted(config, model, engine, micro_batch_of(config, engine.world, engine.device.type))
-    engine.prepare(model, weights)
+    peak = peak_flops(engine.device, DTYPES[engine.precision]) if engine.rank == 0 else 1.0
+    left = (total - state.step) * config.batch_size * config.seq_len * flops / engine.world
+    choice = compiling.choose(config, engine.device.type, engine.name, left, peak)
+    announce_choices(task.verb, config, engine, micro.rows, choice)
+    wanted = engine.sum([float(choice.wanted and engine.rank == 0)])[0] > 0  # rank 0 knows the peak
+    engine.prepare(model, weights, same_batch(engine.device, micro.rows, config.seq_len) if wanted else None)
     announce_optimizer(task.verb, engine)
     log = Log(task.output, task.verb, config.wandb, state, total, task.recipe)
     files = Files(task, engine, codec, template(model), now, log)
@@ -128,7 +134,7 @@ def _train(task: Task, codec: Codec, model: PreTrainedModel, engine: Engine, now
         total=total,
         micro_batch=micro,
         flops_per_token=flops,
-        peak_flops=peak_flops(engine.device, DTYPES[engine.precision]) if engine.rank == 0 else 1.0,
+        peak_flops=peak,
         save=files.save,
         look=lambda s: looked(s, config, log, samples, look(windows, engine, codec, micro.rows) if windows else {}),
         back=lambda step: files.back(step, feed, total),

@@ -116,7 +116,7 @@ class ZeroEngine(Engine):
 
     # ------------------------------------------------------------ the model comes in
 
-    def prepare(self, model: torch.nn.Module, weights: Weights | None) -> None:
+    def prepare(self, model: torch.nn.Module, weights: Weights | None, example: Batch | None = None) -> None:
         """See the module's first paragraph for the order, each part of which was found necessary."""
         if weights:
             load_masters(model, weights.masters)
@@ -125,7 +125,7 @@ class ZeroEngine(Engine):
         self.names = [name for name, _ in model.named_parameters()]
         optimizer = adamw(self.config, dict(model.named_parameters()))
         engine, _ = self.accelerator.prepare(model, optimizer)
-        self.model = engine
+        self.model = self.bare = engine
         self.zero: Any = engine.optimizer
         self.inner: Any = self.zero.optimizer
         self._copies = {}

@@ -130,7 +130,7 @@ def test_a_muon_run_moves_between_one_process_and_two(workspace: Path, tmp_path:
     shutil.copytree(workspace, two)
     said = train("single", workspace, *fields)
     assert "muon 14 tensors" in said
-    assert "of optimizer state, a rank each" in said
+    assert "of optimizer state" in said
     one = losses(workspace)
     train("ddp", two, *fields)
     assert losses(two) == pytest.approx(one, rel=most)
