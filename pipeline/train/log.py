@@ -20,7 +20,7 @@ from pipeline.train import lines, report
 from pipeline.train.checkpoints import State
 from pipeline.train.guards import survives_full_disk
 from pipeline.train.story import Story
-from pipeline.train.wandb_run import open_wandb, sent
+from pipeline.train.wandb_run import finish, open_wandb, sent
 from utils.console import Meter, say, speaks, tell
 from utils.stage import Json
 
@@ -152,7 +152,7 @@ class Log:
         self._draw(ended=True)
         survives_full_disk(f"the end of {self.path}", self._file.close)
         if self._wandb is not None:
-            self._wandb.finish()
+            finish(self._wandb)
 
 
 def _finite(value: Any) -> Any:

@@ -111,7 +111,8 @@ def _charts(story: Story) -> list[Section]:
     if story.events:
         sections.append(Section(tell("What befell the run", "运行中的事件"), [_events(story.events)]))
     if story.bpb:
-        series = {name: curve.means() for name, curve in story.bpb.items()}
+        alone = len(story.bpb) == 2  # then `all` is that one source
+        series = {name: curve.means() for name, curve in story.bpb.items() if name != "all" or not alone}
         sections.append(Section(tell("Held-out bits per byte", "留出文本每字节比特"), [curves(series, x=x)]))
     return [
         *sections,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import netrc
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from utils.stage import Json
 HOST = "api.wandb.ai"
 PATIENCE = 15
 """Seconds that a start may take; training begins behind it."""
+
+LAST_WORDS = 60.0
+"""Seconds that the end may take."""
 
 
 def wants_wandb() -> bool:
@@ -68,3 +72,22 @@ def sent(run: Any, line: Json) -> bool:
         warn(f"wandb: {_first(error)}; {tell('no longer recording', '不再记录')}")
         return False
     return True
+
+
+def finish(run: Any) -> None:
+    """What is not sent yet is, unless that takes long: a network that went away must not keep a model from its end."""
+    problems: list[Exception] = []
+
+    def work() -> None:
+        try:
+            run.finish()
+        except Exception as error:  # as in `sent`
+            problems.append(error)
+
+    thread = threading.Thread(target=work, name="wandb", daemon=True)
+    thread.start()
+    thread.join(LAST_WORDS)
+    problem = _first(problems[0]) if problems else tell("still sending", "仍在发送") if thread.is_alive() else ""
+    if problem:
+        later = tell("`wandb sync` sends the rest", "其余可用 `wandb sync` 补传")
+        warn(f"wandb: {problem}; {later} ({run.settings.sync_dir})")

@@ -7,10 +7,11 @@ import time
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from pipeline.train import lines
+from pipeline.train import lines, wandb_run
 from pipeline.train.checkpoints import State
 from pipeline.train.log import METRICS, SAMPLES, Log, Pace, duration, short_power, thousands, told
 from tests.commands import metrics, train
@@ -157,6 +158,30 @@ def test_a_key_that_wandb_refuses_is_named_and_the_run_keeps_its_id(workspace: P
     assert len(runs) == 2
     assert len({run.name.rpartition("-")[2] for run in runs}) == 1
     assert all(list(run.glob("*.wandb")) for run in runs)
+
+
+class Broken:
+    """A wandb run whose service has died, or whose network has."""
+
+    settings = SimpleNamespace(sync_dir="runs/wandb/offline")
+
+    def log(self, flat: dict[str, float], step: int) -> None:
+        raise RuntimeError("the service has died")
+
+    def finish(self) -> None:
+        time.sleep(30)
+
+
+def test_a_wandb_that_fails_on_the_way_is_left_behind(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(wandb_run, "LAST_WORDS", 0.1)
+    assert not wandb_run.sent(Broken(), {"step": 1, "loss": 2.0})
+    assert "the service has died" in capsys.readouterr().err
+    began = time.monotonic()
+    wandb_run.finish(Broken())
+    assert time.monotonic() - began < 5
+    assert "wandb sync" in capsys.readouterr().err
 
 
 @pytest.mark.slow  # it waits for the network that is not there
