@@ -44,7 +44,7 @@ def alive(pid: int) -> bool:
 @pytest.mark.parametrize(
     ("engine", "victim"),
     [
-        ("ddp", 1),
+        pytest.param("ddp", 1, marks=pytest.mark.slow),
         pytest.param("ddp", 0, marks=pytest.mark.slow),
         pytest.param("zero2", 1, marks=pytest.mark.slow),
         ("zero3", 0),
