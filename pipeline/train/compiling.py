@@ -7,10 +7,12 @@ before the first step, where a compiler that is missing, or that gives up, costs
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from pipeline.train.config import TrainConfig
 from pipeline.train.objectives.base import Batch
@@ -45,22 +47,29 @@ def choose(config: TrainConfig, device: str, engine: str, flops: float, peak: fl
     return Choice(True, tell("the run is long", "训练较长，值得"))
 
 
-def compiled(model: torch.nn.Module, example: Batch) -> torch.nn.Module:
-    """The same weights behind compiled code, if that can be had for such batches. Gradients are left as they were."""
+def compile_decoder(model: PreTrainedModel, example: Batch) -> bool:
+    """Compile what stands below the head, whose rows vary in number; tried on such a batch. Gradients are dropped."""
     counters: Any = torch._dynamo.utils.counters["stats"]
     before, began = counters["unique_graphs"], time.perf_counter()
-    faster: Any = torch.compile(model)
+    decoder: torch.nn.Module = model.base_model
+    decoder.compile(dynamic=False)
     try:
-        faster(**example).loss_sum.backward()
+        model(**example).loss_sum.backward()
     except Exception as error:  # whatever a compiler meets, the model itself still trains
+        torch.compiler.set_stance("force_eager")
         first = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
         warn(tell(f"torch.compile failed; going on without it ({first})", f"torch.compile 失败，不使用编译（{first}）"))
-        return model
+        return False
     finally:
         model.zero_grad(set_to_none=True)
     graphs, seconds = counters["unique_graphs"] - before, time.perf_counter() - began
     if not graphs:
         warn(tell("torch.compile compiled nothing; going on without it", "torch.compile 没有编译任何内容，不使用编译"))
-        return model
+        return False
     say(tell(f"compiled: {graphs} graphs in {seconds:.0f} s", f"已编译：{graphs} 个计算图，用时 {seconds:.0f} 秒"))
-    return faster  # type: ignore[no-any-return]
+    return True
+
+
+def uncompiled() -> AbstractContextManager[Any]:
+    """Within, compiled code is left aside."""
+    return torch.compiler.set_stance("force_eager")  # type: ignore[no-any-return]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -23,7 +23,7 @@ from transformers import PreTrainedModel
 
 import model as architectures
 from pipeline.train import optimizers, restarts
-from pipeline.train.compiling import compiled
+from pipeline.train.compiling import compile_decoder, uncompiled
 from pipeline.train.config import TrainConfig
 from pipeline.train.fitting import attempted
 from pipeline.train.objectives.base import Batch
@@ -129,7 +129,7 @@ class Engine:
         self.device: torch.device = self.accelerator.device
         if type(self) is Engine and self.world > 1:
             self.name = "ddp"
-        self.updates = 0
+        self.updates, self._compiled = 0, False
         self.loss_scale, self.since_overflow = (2.0**14 if precision == "fp16" else 1.0), 0
 
     def _join(self) -> Any:
@@ -156,9 +156,8 @@ class Engine:
         self.optimizer = optimizers.build(self.config, masters, matrices, products, self.rank, self.world)
         if weights:
             self._restore_optimizer(weights)
-        self.bare = model
-        trained = compiled(model, example) if example else model
-        self.model: torch.nn.Module = self.accelerator.prepare_model(trained) if self.world > 1 else trained
+        self._compiled = example is not None and compile_decoder(cast(PreTrainedModel, model), example)
+        self.model: torch.nn.Module = self.accelerator.prepare_model(model) if self.world > 1 else model
 
     def restore(self, weights: Weights) -> None:
         """Go back to the weights of a checkpoint, in the middle of a run."""
@@ -266,11 +265,15 @@ class Engine:
 
     # ------------------------------------------------------------ what goes out
 
+    def as_written(self) -> AbstractContextManager[Any]:
+        """Within, nothing runs compiled: for rows whose shapes come once."""
+        return uncompiled() if self._compiled else nullcontext()
+
     def score(self, batch: Batch) -> torch.Tensor:
         """Nats of each target of a held-out batch."""
-        self.bare.eval()
+        self.model.eval()
         with torch.no_grad():
-            return self.bare(**batch, per_token=True).nats  # type: ignore[no-any-return]
+            return self.model(**batch, per_token=True).nats  # type: ignore[no-any-return]
 
     def weights(self) -> Weights | None:
         """Everything a later run needs, copied to the CPU; every rank calls, rank 0 gets it."""

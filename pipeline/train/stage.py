@@ -125,6 +125,12 @@ def _train(task: Task, codec: Codec, model: PreTrainedModel, engine: Engine, now
     announce_optimizer(task.verb, engine)
     log = Log(task.output, task.verb, config.wandb, state, total, task.recipe)
     files = Files(task, engine, codec, template(model), now, log)
+
+    def look_here(state: State) -> State:
+        with engine.as_written():
+            bpb = look(windows, engine, codec, micro.rows) if windows else {}
+            return looked(state, config, log, bpb, samples.speak())
+
     run_ = Run(
         config=config,
         engine=engine,
@@ -136,7 +142,7 @@ def _train(task: Task, codec: Codec, model: PreTrainedModel, engine: Engine, now
         flops_per_token=flops,
         peak_flops=peak,
         save=files.save,
-        look=lambda s: looked(s, config, log, samples, look(windows, engine, codec, micro.rows) if windows else {}),
+        look=look_here,
         back=lambda step: files.back(step, feed, total),
         dump=files.dump,
         record=files.record,
@@ -152,12 +158,11 @@ def _train(task: Task, codec: Codec, model: PreTrainedModel, engine: Engine, now
         _finish(task, state, now, codec)
 
 
-def looked(state: State, config: TrainConfig, log: Log, samples: Samples, bpb: dict[str, float]) -> State:
-    """What the model makes of held-out text, if there is any, and how it goes on from the recipe's samples; the state
-    then knows the best step so far."""
+def looked(state: State, config: TrainConfig, log: Log, bpb: dict[str, float], said: list[tuple[str, str]]) -> State:
+    """The state, which knows the best step so far, once held-out text was scored and the recipe's samples spoken."""
     if bpb:
         log.held_out(state.step, bpb)
-    if said := samples.speak():
+    if said:
         log.samples(state.step, said)
     best = math.inf if state.best_bpb is None else state.best_bpb
     if not (config.keep_best and config.eval_every) or bpb.get("all", math.inf) >= best:

@@ -125,7 +125,7 @@ class ZeroEngine(Engine):
         self.names = [name for name, _ in model.named_parameters()]
         optimizer = adamw(self.config, dict(model.named_parameters()))
         engine, _ = self.accelerator.prepare(model, optimizer)
-        self.model = self.bare = engine
+        self.model = engine
         self.zero: Any = engine.optimizer
         self.inner: Any = self.zero.optimizer
         self._copies = {}

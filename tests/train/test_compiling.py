@@ -32,8 +32,7 @@ def test_it_is_chosen_where_it_pays(wanted: str, device: str, engine: str, flops
     assert choice.why
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("engine", ["single", "ddp"])
+@pytest.mark.parametrize("engine", ["single", pytest.param("ddp", marks=pytest.mark.slow)])
 def test_a_compiled_run_learns_the_same(runs: Runs, workspace: Path, engine: str) -> None:
     said = train(engine, workspace, "pretrain.compile=always", "pretrain.eval_every=10")
     assert "compiled: " in said
