@@ -146,6 +146,15 @@ def flops_per_token(config_or_model: PreTrainedConfig | PreTrainedModel, seq_len
     return 6 * matrix_parameters(model) + attention
 
 
+def flops_per_pair(model: PreTrainedModel) -> int:
+    """What attention spends on a pair of tokens of which the later sees the earlier: two products of a head's width,
+    forward, and twice that backward."""
+    config: Any = model.config
+    if not hasattr(config, "num_attention_heads"):
+        return 0
+    return 12 * int(config.num_hidden_layers * config.num_attention_heads * config.head_dim)
+
+
 def _fits(value: Any, kind: Any) -> bool:
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
         return any(_fits(value, option) for option in typing.get_args(kind))
@@ -179,6 +188,7 @@ __all__ = [
     "build",
     "family_config",
     "family_fields",
+    "flops_per_pair",
     "flops_per_token",
     "layer_matrices",
     "load",

@@ -49,7 +49,8 @@ class Run:
     log: Log
     total: int
     micro_batch: MicroBatch
-    flops_per_token: float
+    flops: tuple[float, float]
+    """Of a token, and of a pair of tokens of which the later one sees the earlier: training, forward and backward."""
     peak_flops: float
     save: Callable[[State, bool], bool]
     """Begin to write a checkpoint, or write it now (True); False if the disk was full."""
@@ -71,6 +72,8 @@ class Agreed:
     """This rank's rows; None if the run stops while somebody still waits for theirs."""
     count: int
     """Trained tokens in all ranks' rows."""
+    pairs: int
+    """Pairs of tokens in them that see each other."""
     asked: bool
     """Was any rank asked to stop?"""
     late: bool
@@ -104,7 +107,7 @@ def steps(run: Run, state: State, stop_signal: Callable[[], int], streak: Streak
             lr = learning_rate(config, state.step, run.total, state.warm)
             result = run.micro_batch.take(partial(step, run, now.read.rows, now.count, lr, seed))
             state = after(state, run, now, result)
-            run.log.step(line(run, state, result, lr, time.perf_counter() - began, waited))
+            run.log.step(line(run, state, result, now, lr, time.perf_counter() - began, waited))
             if run.record:
                 run.record.step(state.step, run.feed.ids(state.consumed - config.batch_size, lanes))
             watch(run, state, result, now.read.rows, spikes, streak)
@@ -132,14 +135,19 @@ def agreed(run: Run, ahead: Ahead, stop_signal: Callable[[], int], saved_at: flo
     read, minutes = None, run.config.save_minutes
     while True:
         read = read or ahead.next(LOOK_UP)
-        mine = run.objective.count(read.rows) if read else 0
+        mine = [run.objective.count(read.rows), seen(read.rows)] if read else [0, 0]
         late = run.engine.rank == 0 and 0 < minutes * 60 < time.monotonic() - saved_at  # one clock for all
-        told = [mine, float(stop_signal() > 0), float(read is not None), float(late)]
-        count, asked, there, by_clock = run.engine.sum(told)
+        told = [*mine, float(stop_signal() > 0), float(read is not None), float(late)]
+        count, pairs, asked, there, by_clock = run.engine.sum(told)
         if there == run.engine.world:
-            return Agreed(read, int(count), asked > 0, by_clock > 0)
+            return Agreed(read, int(count), int(pairs), asked > 0, by_clock > 0)
         if asked:
-            return Agreed(None, 0, True, False)
+            return Agreed(None, 0, 0, True, False)
+
+
+def seen(rows: Rows) -> int:
+    """Pairs of tokens of one document of which the later one sees the earlier, itself among them."""
+    return int(rows.position_ids.sum(dtype=np.int64)) + rows.position_ids.size
 
 
 def batches_left(run: Run, state: State) -> range:
@@ -245,9 +253,12 @@ def after(state: State, run: Run, now: Agreed, result: StepResult) -> State:
     )
 
 
-def line(run: Run, state: State, result: StepResult, lr: float, seconds: float, waited: float) -> dict[str, float]:
-    """A step's line of metrics.jsonl."""
-    tokens_per_second = run.config.batch_size * run.config.seq_len / seconds
+def line(
+    run: Run, state: State, result: StepResult, now: Agreed, lr: float, seconds: float, waited: float
+) -> dict[str, float]:
+    """A step's line of metrics.jsonl. MFU counts attention within documents alone."""
+    tokens = run.config.batch_size * run.config.seq_len
+    flops = tokens * run.flops[0] + now.pairs * run.flops[1]
     return {
         "step": state.step,
         "loss": result.loss,
@@ -255,8 +266,8 @@ def line(run: Run, state: State, result: StepResult, lr: float, seconds: float, 
         "grad_norm": result.grad_norm,
         "tokens": state.tokens,
         "consumed": state.consumed,
-        "tokens_per_second": tokens_per_second,
-        "mfu": tokens_per_second * run.flops_per_token / (run.peak_flops * run.engine.world),
+        "tokens_per_second": tokens / seconds,
+        "mfu": flops / seconds / (run.peak_flops * run.engine.world),
         "wait": waited / seconds,
         "memory_gb": memory_gb(run.engine.device),
         "seconds": seconds,

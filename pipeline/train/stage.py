@@ -114,10 +114,10 @@ def _train(task: Task, codec: Codec, model: PreTrainedModel, engine: Engine, now
     engine.wait()
     feed.seek(state.cursors)
     announce(task.verb, config, engine, feed, model, state)
-    flops = architectures.flops_per_token(model, config.seq_len)
+    flops = architectures.flops_per_token(model, 0), architectures.flops_per_pair(model)
     micro = fitted(config, model, engine, micro_batch_of(config, engine.world, engine.device.type))
     peak = peak_flops(engine.device, DTYPES[engine.precision]) if engine.rank == 0 else 1.0
-    left = (total - state.step) * config.batch_size * config.seq_len * flops / engine.world
+    left = (total - state.step) * config.batch_size * config.seq_len * flops[0] / engine.world
     choice = compiling.choose(config, engine.device.type, engine.name, left, peak)
     announce_choices(task.verb, config, engine, micro.rows, choice)
     wanted = engine.sum([float(choice.wanted and engine.rank == 0)])[0] > 0  # rank 0 knows the peak
@@ -139,7 +139,7 @@ def _train(task: Task, codec: Codec, model: PreTrainedModel, engine: Engine, now
         log=log,
         total=total,
         micro_batch=micro,
-        flops_per_token=flops,
+        flops=flops,
         peak_flops=peak,
         save=files.save,
         look=look_here,
