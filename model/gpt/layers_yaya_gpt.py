@@ -6,6 +6,8 @@ Shapes: B rows, T tokens of a row, D hidden width, H query heads, K key and valu
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import cast
 
 import torch
@@ -17,7 +19,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from .configuration_yaya_gpt import YayaGPTConfig
 from .documents_yaya_gpt import Documents, attend_within_documents
-from .parts_yaya_gpt import Norm, NormAndTurn, SwiGLU, computed_again
+from .parts_yaya_gpt import Norm, NormAndTurn, SwiGLU, computed_again, rms_norm, swiglu
 
 
 class YayaGPTRMSNorm(nn.Module):
@@ -98,6 +100,15 @@ class YayaGPTAttention(nn.Module):
         self.q_norm = YayaGPTHeadNorm(self.head_dim, config.rms_norm_eps)
         self.k_norm = YayaGPTHeadNorm(self.head_dim, config.rms_norm_eps)
 
+    def project(
+        self, hidden_BTD: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Queries, keys and values, normalised and turned."""
+        heads = (*hidden_BTD.shape[:-1], -1, self.head_dim)
+        query_BTHE = self.q_norm(self.q_proj(hidden_BTD).view(heads), cosine, sine)
+        key_BTKE = self.k_norm(self.k_proj(hidden_BTD).view(heads), cosine, sine)
+        return query_BTHE, key_BTKE, self.v_proj(hidden_BTD).view(heads)
+
     def forward(
         self,
         hidden_BTD: torch.Tensor,
@@ -107,10 +118,7 @@ class YayaGPTAttention(nn.Module):
         documents: Documents | None = None,
         **kwargs,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        heads = (*hidden_BTD.shape[:-1], -1, self.head_dim)
-        query_BTHE = self.q_norm(self.q_proj(hidden_BTD).view(heads), *rotation)
-        key_BTKE = self.k_norm(self.k_proj(hidden_BTD).view(heads), *rotation)
-        value_BTKE = self.v_proj(hidden_BTD).view(heads)
+        query_BTHE, key_BTKE, value_BTKE = self.project(hidden_BTD, *rotation)
         dropout = self.config.attention_dropout if self.training else 0.0
         weights = None
         if documents is not None:
@@ -139,13 +147,20 @@ class YayaGPTMLP(nn.Module):
         self.act_fn = ACT2FN[config.hidden_act]
         self.swiglu = config.hidden_act == "silu"
 
-    def forward(self, hidden_BTD: torch.Tensor) -> torch.Tensor:
+    def forward(self, hidden_BTD: torch.Tensor, sparing: bool = False) -> torch.Tensor:
         gate, up = self.gate_proj(hidden_BTD), self.up_proj(hidden_BTD)
-        return self.down_proj(SwiGLU.apply(gate, up) if self.swiglu else self.act_fn(gate) * up)
+        product = SwiGLU.apply(gate, up) if self.swiglu else self.act_fn(gate) * up
+        if not (sparing and self.swiglu):
+            return self.down_proj(product)
+        with computed_again(product, partial(swiglu, gate.detach(), up.detach())):
+            return self.down_proj(product)
 
 
 class YayaGPTDecoderLayer(GradientCheckpointingLayer):
     """Attention, then feed-forward, each added to the residual stream."""
+
+    sparing = False
+    """Compute norms and the feed-forward's product again in the backward pass, rather than keeping them."""
 
     def __init__(self, config: YayaGPTConfig, layer_idx: int) -> None:
         super().__init__()
@@ -155,5 +170,23 @@ class YayaGPTDecoderLayer(GradientCheckpointingLayer):
         self.post_attention_layernorm = YayaGPTRMSNorm(config.hidden_size, config.rms_norm_eps)
 
     def forward(self, hidden_BTD: torch.Tensor, **kwargs) -> torch.Tensor:
-        hidden_BTD = hidden_BTD + self.self_attn(self.input_layernorm(hidden_BTD), **kwargs)[0]
-        return hidden_BTD + self.mlp(self.post_attention_layernorm(hidden_BTD))
+        unit_BTD = self.input_layernorm(hidden_BTD)
+        with self._spared(self.input_layernorm, hidden_BTD, unit_BTD):
+            attended_BTD = self.self_attn(unit_BTD, **kwargs)[0]
+        return self.feed(hidden_BTD, attended_BTD)
+
+    def feed(self, hidden_BTD: torch.Tensor, attended_BTD: torch.Tensor) -> torch.Tensor:
+        """What stands behind attention."""
+        hidden_BTD = hidden_BTD + attended_BTD
+        unit_BTD = self.post_attention_layernorm(hidden_BTD)
+        with self._spared(self.post_attention_layernorm, hidden_BTD, unit_BTD):
+            return hidden_BTD + self.mlp(unit_BTD, self._spares())
+
+    def _spares(self) -> bool:
+        return self.sparing and torch.is_grad_enabled() and not torch.compiler.is_compiling()
+
+    def _spared(self, norm: YayaGPTRMSNorm, hidden: torch.Tensor, unit: torch.Tensor) -> AbstractContextManager[None]:
+        """In here a norm's output is not kept: what it takes to have it again is."""
+        if not self._spares():
+            return nullcontext()
+        return computed_again(unit, partial(rms_norm, hidden.detach(), norm.weight.detach().clone(), norm.eps))

@@ -39,6 +39,11 @@ def normed_backward(
     return grad_hidden.to(hidden.dtype), grad_weight.to(weight.dtype)
 
 
+def rms_norm(hidden: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
+    """Both of these at once."""
+    return normed(hidden, weight, inverse_rms(hidden, eps))
+
+
 class Norm(torch.autograd.Function):
     """RMSNorm."""
 
@@ -84,13 +89,18 @@ class NormAndTurn(torch.autograd.Function):
         return *normed_backward(turned(grad, cosine, sine, -1.0), heads, weight, inverse), None, None, None
 
 
+def swiglu(gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
+    """silu(gate) * up, the product in place."""
+    return silu(gate).mul_(up)
+
+
 class SwiGLU(torch.autograd.Function):
     """silu(gate) * up."""
 
     @staticmethod
     def forward(ctx, gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
         ctx.save_for_backward(gate, up)
-        return silu(gate).mul_(up)
+        return swiglu(gate, up)
 
     @staticmethod
     @once_differentiable

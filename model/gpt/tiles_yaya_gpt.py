@@ -52,15 +52,14 @@ def stacks(lengths: list[int], heads: int) -> Stacks:
     by_length: dict[int, list[int]] = defaultdict(list)
     for number, padded in enumerate(padded_D.tolist()):
         by_length[padded].append(number)
-    sources, paddings = [], []
-    shapes = []
-    for padded, numbers in ((padded, some) for padded, numbers in by_length.items() for some in _parted(numbers)):
-        shapes.append((len(numbers), padded))
-        places_P, inside_C = torch.arange(padded), lengths_D[numbers][:, None]
-        tokens_CP = starts_D[numbers][:, None] + torch.minimum(places_P, inside_C - 1)
+    shapes, sources, paddings = [], [], []
+    for padded, some in ((padded, some) for padded, numbers in by_length.items() for some in _parted(numbers)):
+        shapes.append((len(some), padded))
+        places_P, inside_C1 = torch.arange(padded), lengths_D[some][:, None]
+        tokens_CP = starts_D[some][:, None] + torch.minimum(places_P, inside_C1 - 1)
         source_CKP = tokens_CP[:, None] * heads + torch.arange(heads)[:, None]
         sources.append(source_CKP.flatten())
-        paddings.append((places_P >= inside_C)[:, None].expand(source_CKP.shape).flatten())
+        paddings.append((places_P >= inside_C1)[:, None].expand(source_CKP.shape).flatten())
     source_R, is_padding_R = torch.cat(sources), torch.cat(paddings)
     place_NK = torch.empty(sum(lengths) * heads, dtype=torch.long)
     real = (~is_padding_R).nonzero().squeeze(1)
