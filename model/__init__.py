@@ -117,21 +117,26 @@ def checkpoint_activations(model: PreTrainedModel, kind: str) -> None:
     whole layers (full). It costs time and saves memory in that order; losses and gradients stay what they are."""
     if kind not in ("none", "selective", "full"):
         raise ValueError(f"gradient_checkpointing={kind!r}: give none, selective or full")
-    for layer in model.base_model.layers:
+    for layer in _layers(model):
         layer.sparing = kind == "selective"
     if kind == "full":
         model.activation_checkpointing_enable()
-    elif model.is_gradient_checkpointing:
-        model.gradient_checkpointing_disable()
+    else:
+        model.activation_checkpointing_disable()
 
 
 def compile_layers(model: PreTrainedModel) -> None:
     """Compile what stands between the layers' attention, which stays as it is: it takes documents of any length.
 
     Every layer has the same code, so it is compiled once, at the first forward and backward pass of each shape."""
-    for layer in model.base_model.layers:
+    for layer in _layers(model):
         layer.self_attn.project = torch.compile(layer.self_attn.project, fullgraph=True)
         layer.feed = torch.compile(layer.feed, fullgraph=True)
+
+
+def _layers(model: PreTrainedModel) -> typing.Iterable[Any]:
+    base: Any = model.base_model
+    return base.layers  # type: ignore[no-any-return]
 
 
 def matrix_parameters(model: PreTrainedModel) -> int:

@@ -76,10 +76,12 @@ def attend_within_documents(
     dropout: float,
 ) -> torch.Tensor:
     """Causal attention inside each document; comes back as [B, T, H, D]."""
-    flat = tuple(tensor.flatten(0, 1) for tensor in (query_BTHD, key_BTKD, value_BTKD))
+    query, key, value = (tensor.flatten(0, 1) for tensor in (query_BTHD, key_BTKD, value_BTKD))
     if documents.stacks is not None and not dropout:
-        return TiledAttention.apply(*flat, documents.stacks, scaling).view_as(query_BTHD)  # type: ignore[no-any-return]
-    return _loop(*flat, documents.runs, scaling, dropout).view_as(query_BTHD)
+        output: torch.Tensor = TiledAttention.apply(query, key, value, documents.stacks, scaling)
+    else:
+        output = _loop(query, key, value, documents.runs, scaling, dropout)
+    return output.view_as(query_BTHD)
 
 
 def _loop(

@@ -28,20 +28,19 @@ class SummedLoss(torch.autograd.Function):
         ctx, hidden_ND: torch.Tensor, weight_VD: torch.Tensor, targets_N: torch.Tensor, smoothing: float, learn: bool
     ) -> torch.Tensor:
         total = hidden_ND.new_zeros((), dtype=torch.float32)
-        grad_hidden_ND = torch.empty_like(hidden_ND) if learn else None
+        grad_hidden: list[torch.Tensor] = []
         grad_weight_VD = torch.zeros_like(weight_VD, dtype=torch.float32) if learn else None
-        at = 0
         for hidden, targets in zip(hidden_ND.split(CHUNK), targets_N.split(CHUNK), strict=True):
             log_p = torch.log_softmax(hidden @ weight_VD.T, dim=-1, dtype=torch.float32)
             total -= log_p.gather(1, targets[:, None]).sum() * (1 - smoothing)
             if smoothing:
                 total -= log_p.mean(dim=-1).sum() * smoothing
-            if learn:
+            if grad_weight_VD is not None:
                 grad_logits = _less_target(log_p.exp_(), targets, smoothing).to(hidden.dtype)
-                torch.mm(grad_logits, weight_VD, out=grad_hidden_ND[at : at + len(targets)])
+                grad_hidden.append(grad_logits @ weight_VD)
                 _add_product(grad_weight_VD, grad_logits, hidden)
-                at += len(targets)
-        ctx.save_for_backward(grad_hidden_ND, grad_weight_VD)
+        if learn:
+            ctx.save_for_backward(torch.cat(grad_hidden), grad_weight_VD)
         ctx.dtype = weight_VD.dtype
         return total
 
@@ -129,9 +128,8 @@ class YayaGPTHead(nn.Linear):
             if not (per_token or late or torch.compiler.is_compiling()):
                 return SummedLoss.apply(hidden, weight, targets_N, smoothing, torch.is_grad_enabled()), None
             trained_N, known_N = targets_N != -100, targets_N.clamp_min(0)
-            losses_N, nats_N = None, None
-            if per_token or not smoothing:
-                losses_N = nats_N = ChunkedNats.apply(hidden, weight, known_N, 0.0) * trained_N
-            if smoothing:
-                losses_N = ChunkedNats.apply(hidden, weight, known_N, smoothing) * trained_N
+            losses_N: Any = ChunkedNats.apply(hidden, weight, known_N, smoothing) * trained_N
+            nats_N = losses_N
+            if per_token and smoothing:
+                nats_N = ChunkedNats.apply(hidden, weight, known_N, 0.0) * trained_N
         return losses_N.sum(), nats_N

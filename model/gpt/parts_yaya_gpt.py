@@ -122,7 +122,8 @@ class _Again:
 
     def __init__(self, part: torch.Tensor, how: Callable[[], torch.Tensor]):
         self._place, self._size, self._how = part.data_ptr(), part.numel(), how
-        self._awaited, self._part = 0, None
+        self._awaited = 0
+        self._part: torch.Tensor | None = None
 
     def pack(self, saved: torch.Tensor) -> Any:
         if saved.data_ptr() != self._place or saved.numel() != self._size:

@@ -126,8 +126,12 @@ def stopped(state: State, total: int, saved: bool) -> str:
 
 def step(run: Run, batches: list[Rows], count: float, lr: float) -> StepResult:
     """One step on this rank's micro-batches."""
+
+    def loss(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        return run.objective.loss(model, batch, run.config.label_smoothing)
+
     try:
-        return run.engine.step(run.objective.loss, [on(run.engine.device, b) for b in batches], max(count, 1.0), lr)
+        return run.engine.step(loss, [on(run.engine.device, b) for b in batches], max(count, 1.0), lr)
     except torch.OutOfMemoryError:
         raise UserError(f"out of GPU memory with micro_batch={run.micro_batch}; give a smaller micro_batch") from None
 
