@@ -119,6 +119,33 @@ def layer_matrices(model: PreTrainedModel) -> list[str]:
     return [name for name, weight in model.named_parameters() if weight.ndim == 2 and id(weight) not in tables]
 
 
+def checkpoint_activations(model: PreTrainedModel, kind: str) -> None:
+    """What the backward pass computes again: nothing (none), norms and products of the feed-forward (selective), or
+    whole layers (full). It costs time and saves memory in that order; losses and gradients stay what they are."""
+    if kind not in ("none", "selective", "full"):
+        raise ValueError(f"gradient_checkpointing={kind!r}: give none, selective or full")
+    for layer in _layers(model):
+        layer.sparing = kind == "selective"
+    if kind == "full":
+        model.activation_checkpointing_enable()
+    else:
+        model.activation_checkpointing_disable()
+
+
+def compile_layers(model: PreTrainedModel) -> None:
+    """Compile what stands between the layers' attention, which stays as it is: it takes documents of any length.
+
+    Every layer has the same code, so it is compiled once, at the first forward and backward pass of each shape."""
+    for layer in _layers(model):
+        layer.self_attn.project = torch.compile(layer.self_attn.project, fullgraph=True)
+        layer.feed = torch.compile(layer.feed, fullgraph=True)
+
+
+def _layers(model: PreTrainedModel) -> typing.Iterable[Any]:
+    base: Any = model.base_model
+    return base.layers  # type: ignore[no-any-return]
+
+
 def matrix_parameters(model: PreTrainedModel) -> int:
     """Weights that multiply every token: all matrices, the head once, the embedding table (a lookup) not."""
     table: Any = model.get_input_embeddings().weight
@@ -186,6 +213,8 @@ def _listed(names: typing.Iterable[str]) -> str:
 __all__ = [
     "FAMILIES",
     "build",
+    "checkpoint_activations",
+    "compile_layers",
     "family_config",
     "family_fields",
     "flops_per_pair",

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+import model as architectures
 from pipeline.train.config import TrainConfig
 from pipeline.train.objectives.base import Batch
 from utils.console import say, tell, warn
@@ -47,12 +48,11 @@ def choose(config: TrainConfig, device: str, engine: str, flops: float, peak: fl
     return Choice(True, tell("the run is long", "训练较长，值得"))
 
 
-def compile_decoder(model: PreTrainedModel, example: Batch) -> bool:
-    """Compile what stands below the head, whose rows vary in number; tried on such a batch. Gradients are dropped."""
+def compile_layers(model: PreTrainedModel, example: Batch) -> bool:
+    """Compile the layers, and see whether it worked on a batch like those of the run. Gradients are dropped."""
     counters: Any = torch._dynamo.utils.counters["stats"]
     before, began = counters["unique_graphs"], time.perf_counter()
-    decoder: torch.nn.Module = model.base_model
-    decoder.compile(dynamic=False)
+    architectures.compile_layers(model)
     try:
         model(**example).loss_sum.backward()
     except Exception as error:  # whatever a compiler meets, the model itself still trains

@@ -23,7 +23,7 @@ from transformers import PreTrainedModel
 
 import model as architectures
 from pipeline.train import optimizers, restarts
-from pipeline.train.compiling import compile_decoder, uncompiled
+from pipeline.train.compiling import compile_layers, uncompiled
 from pipeline.train.config import TrainConfig
 from pipeline.train.fitting import attempted
 from pipeline.train.objectives.base import Batch
@@ -156,7 +156,7 @@ class Engine:
         self.optimizer = optimizers.build(self.config, masters, matrices, products, self.rank, self.world)
         if weights:
             self._restore_optimizer(weights)
-        self._compiled = example is not None and compile_decoder(cast(PreTrainedModel, model), example)
+        self._compiled = example is not None and compile_layers(cast(PreTrainedModel, model), example)
         self.model: torch.nn.Module = self.accelerator.prepare_model(model) if self.world > 1 else model
 
     def restore(self, weights: Weights) -> None:

@@ -175,10 +175,14 @@ def stopped(state: State, total: int, saved: bool) -> str:
 
 def step(run: Run, rows: Rows, count: float, lr: float, seed: int, size: int) -> StepResult:
     """One step on this rank's rows, so many at once."""
+
+    def loss(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        return run.objective.loss(model, batch, run.config.label_smoothing)
+
     number = rounds(run.config.batch_size, run.engine.world, size)
     batches = [on(run.engine.device, batch) for batch in micro_batches(rows, number, size)]
     torch.manual_seed(seed)
-    return run.engine.step(run.objective.loss, batches, max(count, 1.0), lr)
+    return run.engine.step(loss, batches, max(count, 1.0), lr)
 
 
 def watch(run: Run, state: State, result: StepResult, rows: Rows, spikes: Spikes, streak: Streak) -> None:

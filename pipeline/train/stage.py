@@ -215,8 +215,7 @@ def new_model(task: Task, codec: Codec) -> PreTrainedModel:
             f"{task.verb}.seq_len = {task.config.seq_len} is beyond the model's max_position_embeddings = {room}; "
             "give shorter rows, or train a model with more positions"
         )
-    if task.config.gradient_checkpointing != "none":
-        model.activation_checkpointing_enable()
+    architectures.checkpoint_activations(model, task.config.gradient_checkpointing)
     return model
 
 
