@@ -73,7 +73,9 @@ def take_steps(
     engine.prepare(model, None)
     batches = [same_batch(engine.device, rows, config.seq_len, document) for _ in range(-(-config.batch_size // rows))]
     for _ in range(STEPS):
-        engine.step(OBJECTIVES[verb].loss, batches, config.batch_size * config.seq_len, 1e-4)
+        engine.step(
+            lambda net, rows: OBJECTIVES[verb].loss(net, rows, 0.0), batches, config.batch_size * config.seq_len, 1e-4
+        )
 
 
 def used_so_far(device: torch.device) -> float:
