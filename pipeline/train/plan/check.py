@@ -8,6 +8,7 @@ CPU of the process's resident memory beyond what it had before the model.
 from __future__ import annotations
 
 import dataclasses
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,8 +45,9 @@ def compared(asked: Asked, verb: Verb, pieces: int, rows: int) -> tuple[Memory, 
     """What is predicted for steps of at most two micro-batches, what they used, and how they were taken."""
     config = dataclasses.replace(asked.configs[verb], batch_size=min(asked.configs[verb].batch_size, 2 * rows))
     shape = shape_of(asked.model, config, pieces)
-    warm_up(config)
-    engine = start(config, asked.place.precision(config.precision))
+    precision = asked.place.precision(config.precision)
+    warm_up(config, precision)
+    engine = start(config, precision)
     if engine.name != "single" or (engine.device.type == "cuda") != (asked.place.device == "cuda"):
         raise UserError("--check runs in one process on this machine's own device; leave the launcher, and --gpu, out")
     setting = Setting("single", 1, engine.precision, config.optimizer, device=engine.device.type)
@@ -59,10 +61,10 @@ def compared(asked: Asked, verb: Verb, pieces: int, rows: int) -> tuple[Memory, 
     return memory, peak(engine.device) - before, f"{engine.device.type}, {engine.precision}, {config.optimizer}"
 
 
-def warm_up(config: TrainConfig) -> None:
+def warm_up(config: TrainConfig, precision: str) -> None:
     """Libraries take their own memory at their first call: a tiny model makes it."""
     tiny = architectures.build(architectures.family_config("gpt", {"hidden_size": 64, "num_hidden_layers": 1}))
-    engine = start(config, "fp32")
+    engine = start(config, precision)
     take_steps(engine, tiny, "pretrain", dataclasses.replace(config, batch_size=2, seq_len=64), 1, 32)
 
 
@@ -78,6 +80,7 @@ def take_steps(
 
 def used_so_far(device: torch.device) -> float:
     """Bytes in use; the peak is counted from here on."""
+    gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
