@@ -111,11 +111,12 @@ def watched_memory() -> Iterator[list[int]]:
 
 
 def memory(pack: Path, verb: Verb, seq_len: int, batches: int) -> int:
-    """What opening a pack, planning, and reading so many batches costs this process at most."""
+    """What opening a pack, planning, and reading so many batches and their ids costs this process at most."""
     with watched_memory() as rise:
         feed = ShardFeed(pack, verb, seq_len, 0, {}, pack / f"plan-{os.getpid()}")
         for number in range(batches):
             feed.rows(feed.sequences * number // batches, range(64))
+            feed.ids(feed.sequences * number // batches, range(64))
     return rise[0]
 
 

@@ -1,8 +1,9 @@
 """Kill a training run by force at random moments, run the same command each time, and compare with a quiet run.
 
-    python bench/kills.py [--kills 10] [--seed 0] [--recipe tests/train/tiny.yaml]
+    python -m bench.kills [--kills 10] [--engine single|ddp|zero2|zero3] [--seed 0] [--recipe tests/train/tiny.yaml]
 
-Both runs must end with the same losses, bit for bit, and the same hash of the final weights.
+Both runs must end with the same losses and the same records at every step, bit for bit, and the same final weights.
+Of a launch of two processes now the launcher is killed, now one of its ranks.
 """
 
 from __future__ import annotations
@@ -18,16 +19,48 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-STEPS, SAVE_EVERY = 60, 7
+SAVE_EVERY = 7
+EACH = 4
+"""Steps of a run for each kill: about as far as it comes between two of them, back to its last checkpoint."""
+
+LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--num_machines", "1", "--num_processes", "2",
+          "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]  # fmt: skip
+LAUNCHERS = {
+    "single": [sys.executable],
+    "ddp": [*LAUNCH, "--multi_gpu"],
+    "zero2": [*LAUNCH, "--use_deepspeed", "--zero_stage", "2"],
+    "zero3": [*LAUNCH, "--use_deepspeed", "--zero_stage", "3"],
+}
 
 
-def command(recipe: str, workspace: Path) -> list[str]:
-    """The one command, run again after every kill."""
-    fields = [f"workspace={workspace}", f"pretrain.max_steps={STEPS}", f"pretrain.save_every={SAVE_EVERY}"]
-    return [sys.executable, "train.py", "train", recipe, *fields]
+@dataclass(frozen=True)
+class Campaign:
+    """One run that is killed again and again."""
+
+    recipe: str
+    engine: str
+    steps: int
+    workspace: Path
+
+    @property
+    def output(self) -> Path:
+        """Where it writes."""
+        return self.workspace / "pretrain"
+
+    def command(self) -> list[str]:
+        """The one command, run again after every kill."""
+        fields = [f"workspace={self.workspace}", f"pretrain.max_steps={self.steps}"]
+        fields += [f"pretrain.save_every={SAVE_EVERY}", "pretrain.record_ids=True"]
+        return [*LAUNCHERS[self.engine], "train.py", "train", self.recipe, *fields]
+
+    def step(self) -> int:
+        """How far the log has come."""
+        return len(read_lines(self.output / "metrics.jsonl", "loss"))
 
 
 def environment() -> dict[str, str]:
@@ -35,60 +68,97 @@ def environment() -> dict[str, str]:
     return os.environ | {"OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled"}
 
 
-def steps_done(workspace: Path) -> int:
-    """How far the log has come."""
-    path = workspace / "pretrain" / "metrics.jsonl"
-    return path.read_text(encoding="utf-8").count('"loss"') if path.is_file() else 0
+def read_lines(path: Path, key: str) -> list[dict[str, Any]]:
+    """The whole lines of a file that hold this key."""
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n") and f'"{key}"' in line]
 
 
-def run_and_kill(words: list[str], workspace: Path, dice: random.Random) -> str:
+def children(pid: int) -> list[int]:
+    """Processes that this one has started."""
+    try:
+        text = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
+    except OSError:
+        return []
+    return [int(word) for word in text.split()]
+
+
+def run_and_kill(run: Campaign, dice: random.Random) -> str:
     """Start the command and kill it: a few steps from where it stands, or at any moment of its start."""
-    process = subprocess.Popen(words, cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL)
-    target = steps_done(workspace) + dice.randint(1, 2 * SAVE_EVERY)
-    until = time.monotonic() + (dice.uniform(1, 6) if dice.random() < 0.3 else 120)
-    while process.poll() is None and steps_done(workspace) < target and time.monotonic() < until:
+    process = subprocess.Popen(
+        run.command(), cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    target = run.step() + dice.randint(1, 2 * SAVE_EVERY)
+    until = time.monotonic() + (dice.uniform(1, 8) if dice.random() < 0.2 else 300)
+    while process.poll() is None and run.step() < target and time.monotonic() < until:
         time.sleep(0.005)
     time.sleep(dice.uniform(0, 0.05))
-    process.send_signal(signal.SIGKILL)
-    return f"exit {process.wait()} at step {steps_done(workspace)}"
+    ranks = children(process.pid)
+    victim, name = process.pid, "launcher" if ranks else "process"
+    if ranks and dice.random() < 0.5:
+        number = dice.randrange(len(ranks))
+        victim, name = ranks[number], f"rank {number}"
+    if process.poll() is None:
+        os.kill(victim, signal.SIGKILL)
+    code, step = process.wait(timeout=120), run.step()
+    await_end(ranks)
+    return f"{name}, exit {code} at step {step}"
 
 
-def outcome(workspace: Path) -> tuple[str, list[float]]:
-    """Hash of the final weights, and the loss of every step."""
-    weights = (workspace / "pretrain" / "model" / "model.safetensors").read_bytes()
-    text = (workspace / "pretrain" / "metrics.jsonl").read_text(encoding="utf-8")
-    lines = [line for line in map(json.loads, text.splitlines()) if "loss" in line]
-    assert [line["step"] for line in lines] == list(range(1, STEPS + 1))
-    return hashlib.sha256(weights).hexdigest(), [line["loss"] for line in lines]
+def await_end(pids: list[int]) -> None:
+    """Whatever the launcher leaves behind has to end by itself, soon."""
+    until = time.monotonic() + 15
+    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+        assert time.monotonic() < until, "ranks outlive their launch by 15 seconds"
+        time.sleep(0.05)
 
 
-def compare(kills: int, seed: int, recipe: str, folder: Path) -> None:
+def outcome(run: Campaign) -> tuple[str, list[float], list[list[dict[str, Any]]]]:
+    """Hash of the final weights, the loss of every step, and which records each step has read, rank by rank."""
+    weights = (run.output / "model" / "model.safetensors").read_bytes()
+    lines = read_lines(run.output / "metrics.jsonl", "loss")
+    assert [line["step"] for line in lines] == list(range(1, run.steps + 1)), "a step is missing, or stands there twice"
+    read = [read_lines(path, "ids") for path in sorted(run.output.glob("ids-*.jsonl"))]
+    for one in read:
+        assert [line["step"] for line in one] == list(range(1, run.steps + 1))
+    return hashlib.sha256(weights).hexdigest(), [line["loss"] for line in lines], read
+
+
+def compare(kills: int, seed: int, recipe: str, engine: str, folder: Path) -> None:
     """Both runs, and the verdict."""
-    packed, quiet, killed = folder / "packed", folder / "quiet", folder / "killed"
+    packed, steps = folder / "packed", max(60, EACH * kills)
+    quiet, killed = (Campaign(recipe, engine, steps, folder / name) for name in ("quiet", "killed"))
     prepare = [sys.executable, "-m", "pipeline", recipe, f"workspace={packed}", "--until=pack"]
     subprocess.run(prepare, cwd=ROOT, env=environment(), check=True)
-    shutil.copytree(packed, quiet)
-    shutil.copytree(packed, killed)
-    subprocess.run(command(recipe, quiet), cwd=ROOT, env=environment(), check=True)
-    dice = random.Random(seed)
+    for run in (quiet, killed):
+        shutil.copytree(packed, run.workspace)
+    subprocess.run(quiet.command(), cwd=ROOT, env=environment(), check=True)
+    dice, met = random.Random(seed), 0
     for number in range(1, kills + 1):
-        print(f"kill {number}: {run_and_kill(command(recipe, killed), killed, dice)}", flush=True)
-    subprocess.run(command(recipe, killed), cwd=ROOT, env=environment(), check=True)
-    (hash_quiet, losses_quiet), (hash_killed, losses_killed) = outcome(quiet), outcome(killed)
+        said = run_and_kill(killed, dice)
+        met += killed.step() < steps
+        print(f"kill {number}: {said}", flush=True)
+    subprocess.run(killed.command(), cwd=ROOT, env=environment(), check=True)
+    (hash_quiet, losses_quiet, read_quiet), (hash_killed, losses_killed, read_killed) = outcome(quiet), outcome(killed)
     assert losses_killed == losses_quiet, "the losses differ"
+    assert read_killed == read_quiet, "other records were read"
     assert hash_killed == hash_quiet, "the final weights differ"
-    print(f"{kills} kills: {STEPS} losses equal bit for bit, final weights {hash_quiet[:16]} in both runs")
+    print(
+        f"{kills} kills ({met} of them before the end), {engine}: {steps} losses and the records of every step equal "
+        f"bit for bit, final weights {hash_quiet[:16]} in both runs"
+    )
 
 
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--engine", choices=list(LAUNCHERS), default="single")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--recipe", default="tests/train/tiny.yaml")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="yaya-kills-") as folder:
-        compare(given.kills, given.seed, given.recipe, Path(folder))
+        compare(given.kills, given.seed, given.recipe, given.engine, Path(folder))
 
 
 if __name__ == "__main__":

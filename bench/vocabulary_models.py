@@ -18,8 +18,8 @@ from pipeline.pack.stage import run as pack
 from pipeline.tokenizer.config import TokenizerConfig
 from pipeline.tokenizer.stage import run as tokenizer
 from pipeline.train.config import ModelConfig, PretrainConfig
-from pipeline.train.stage import Task
 from pipeline.train.stage import run as train
+from pipeline.train.task import Task
 from utils.stage import Json, read_json
 
 BATCH, SEQ_LEN = 2, 512

@@ -112,6 +112,40 @@ def _refuse_unknown_type(path: Path) -> None:
         raise ValueError(f"{path} says model_type {kind!r}; there are {_listed(known)}: give a model of one of them")
 
 
+def layer_matrices(model: PreTrainedModel) -> list[str]:
+    """Names of the matrices that map one hidden state to another: all but the tables of embedding and head."""
+    ends: list[Any] = [model.get_input_embeddings(), model.get_output_embeddings()]
+    tables = {id(end.weight) for end in ends if end is not None}
+    return [name for name, weight in model.named_parameters() if weight.ndim == 2 and id(weight) not in tables]
+
+
+def checkpoint_activations(model: PreTrainedModel, kind: str) -> None:
+    """What the backward pass computes again: nothing (none), norms and products of the feed-forward (selective), or
+    whole layers (full). It costs time and saves memory in that order; losses and gradients stay what they are."""
+    if kind not in ("none", "selective", "full"):
+        raise ValueError(f"gradient_checkpointing={kind!r}: give none, selective or full")
+    for layer in _layers(model):
+        layer.sparing = kind == "selective"
+    if kind == "full":
+        model.activation_checkpointing_enable()
+    else:
+        model.activation_checkpointing_disable()
+
+
+def compile_layers(model: PreTrainedModel) -> None:
+    """Compile what stands between the layers' attention, which stays as it is: it takes documents of any length.
+
+    Every layer has the same code, so it is compiled once, at the first forward and backward pass of each shape."""
+    for layer in _layers(model):
+        layer.self_attn.project = torch.compile(layer.self_attn.project, fullgraph=True)
+        layer.feed = torch.compile(layer.feed, fullgraph=True)
+
+
+def _layers(model: PreTrainedModel) -> typing.Iterable[Any]:
+    base: Any = model.base_model
+    return base.layers  # type: ignore[no-any-return]
+
+
 def matrix_parameters(model: PreTrainedModel) -> int:
     """Weights that multiply every token: all matrices, the head once, the embedding table (a lookup) not."""
     table: Any = model.get_input_embeddings().weight
@@ -137,6 +171,15 @@ def flops_per_token(config_or_model: PreTrainedConfig | PreTrainedModel, seq_len
         width = model.config.num_attention_heads * model.config.head_dim
         attention = 6 * model.config.num_hidden_layers * width * seq_len
     return 6 * matrix_parameters(model) + attention
+
+
+def flops_per_pair(model: PreTrainedModel) -> int:
+    """What attention spends on a pair of tokens of which the later sees the earlier: two products of a head's width,
+    forward, and twice that backward."""
+    config: Any = model.config
+    if not hasattr(config, "num_attention_heads"):
+        return 0
+    return 12 * int(config.num_hidden_layers * config.num_attention_heads * config.head_dim)
 
 
 def _fits(value: Any, kind: Any) -> bool:
@@ -170,9 +213,13 @@ def _listed(names: typing.Iterable[str]) -> str:
 __all__ = [
     "FAMILIES",
     "build",
+    "checkpoint_activations",
+    "compile_layers",
     "family_config",
     "family_fields",
+    "flops_per_pair",
     "flops_per_token",
+    "layer_matrices",
     "load",
     "matrix_parameters",
 ]

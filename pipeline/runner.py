@@ -7,6 +7,7 @@ is rebuilt.
 
 from __future__ import annotations
 
+import functools
 import shlex
 import time
 from collections.abc import Sequence
@@ -15,9 +16,10 @@ from pathlib import Path
 from pipeline import ranks
 from pipeline.children import ROOT, run_child
 from pipeline.recipe import Recipe
-from pipeline.train import guards, lineage
+from pipeline.train import guards, lineage, restarts
 from pipeline.train.config import Verb
 from pipeline.train.stream_names import how_to_open
+from pipeline.watch import watched
 from utils.console import UserError, say, tell, warn
 from utils.stage import MANIFEST, Json, config_json, manifest, why_stale
 
@@ -126,8 +128,14 @@ def launch_words(verb: str, path: str, flags: Sequence[str], recipe: Recipe) -> 
     launcher = ["-m", "accelerate.commands.launch", "--num_machines", "1", "--num_processes", str(processes)]
     launcher += ["--mixed_precision", "no", "--dynamo_backend", "no"]
     launcher += ["--main_process_port", "0"]  # a free one, so that two runs on one machine do not collide
+    launcher += ["--max_restarts", str(recipe.launch.max_restarts)]
     if engine.startswith("zero"):
-        return [*launcher, "--use_deepspeed", "--zero_stage", engine[-1], *command]
+        launcher += ["--use_deepspeed", "--zero_stage", engine[-1]]
+        if recipe.launch.offload != "none":
+            launcher += ["--offload_optimizer_device", "cpu"]
+        if recipe.launch.offload == "all":
+            launcher += ["--offload_param_device", "cpu"]
+        return [*launcher, *command]
     return [*launcher, "--multi_gpu", *command]
 
 
@@ -140,7 +148,9 @@ def _gpus() -> int:
 def train_here(verb: Verb, path: str, flags: Sequence[str], recipe: Recipe) -> None:
     """One verb in a process of a launch: earlier stages first, then train as part of whatever launched us."""
     guards.die_with_launcher()
-    with ranks.prepared(Path(recipe.workspace), lambda: _earlier_stages(verb, path, flags, recipe)):
+    restarts.forget_the_dead()
+    earlier = functools.partial(_earlier_stages, verb, path, flags, recipe)
+    with restarts.only_after_crashes(), watched() as watch, ranks.prepared(Path(recipe.workspace), earlier, watch):
         if not has_data(verb, recipe):
             raise UserError(
                 f"{recipe.folder('pack') / verb}: nothing to train on; clean.inputs holds no records for {verb}"
@@ -149,7 +159,8 @@ def train_here(verb: Verb, path: str, flags: Sequence[str], recipe: Recipe) -> N
 
 
 def _train(verb: Verb, recipe: Recipe) -> None:
-    from pipeline.train.stage import Task, run
+    from pipeline.train.stage import run
+    from pipeline.train.task import Task
 
     folder = recipe.folder
     task = Task(

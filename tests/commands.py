@@ -32,13 +32,15 @@ def run(words: Sequence[str | Path], code: int = 0, timeout: float = 300, **more
 
 
 def launcher(engine: str) -> list[str]:
-    """The words before train.py for one of the ways to launch."""
-    return {
-        "single": [sys.executable],
-        "ddp": [*LAUNCH, "--multi_gpu", "--num_processes", "2", *PLAIN_FLAGS],
-        "zero2": [*LAUNCH, "--config_file", "accelerate.yaml"],
-        "zero3": [*LAUNCH, "--use_deepspeed", "--zero_stage", "3", "--num_processes", "2", *PLAIN_FLAGS],
-    }[engine]
+    """The words before train.py for one of the ways to launch: two processes, or four (`ddpx4`)."""
+    if engine == "single":
+        return [sys.executable]
+    if engine == "zero2":
+        return [*LAUNCH, "--config_file", "accelerate.yaml"]
+    several = ["--num_processes", "4" if engine.endswith("x4") else "2", *PLAIN_FLAGS]
+    if engine.startswith("ddp"):
+        return [*LAUNCH, "--multi_gpu", *several]
+    return [*LAUNCH, "--use_deepspeed", "--zero_stage", engine[len("zero")], *several]
 
 
 def train(engine: str, workspace: Path, *fields: str, verb: str = "train", code: int = 0, **more: str) -> str:

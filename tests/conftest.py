@@ -139,15 +139,15 @@ def workspace(packed: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def runs(packed: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
-    """Undisturbed runs, each made once a session: `runs(engine, precision)` is its workspace."""
-    made: dict[tuple[str, str], Path] = {}
+def runs(packed: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Undisturbed runs, each made once a session: `runs(engine, precision, steps)` is its workspace."""
+    made: dict[tuple[str, str, int], Path] = {}
 
-    def make(engine: str, precision: str = "fp32") -> Path:
-        key = (engine, precision)
+    def make(engine: str, precision: str = "fp32", steps: int = 30) -> Path:
+        key = (engine, precision, steps)
         if key not in made:
-            made[key] = shutil.copytree(packed, tmp_path_factory.mktemp("runs") / f"{engine}-{precision}")
-            train(engine, made[key], f"pretrain.precision={precision}")
+            made[key] = shutil.copytree(packed, tmp_path_factory.mktemp("runs") / f"{engine}-{precision}-{steps}")
+            train(engine, made[key], f"pretrain.precision={precision}", f"pretrain.max_steps={steps}")
         return made[key]
 
     return make

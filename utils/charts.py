@@ -22,6 +22,16 @@ MOST_POINTS = 500
 """A line has at most so many corners; more cannot be seen and only make the page heavy."""
 
 MOST_STRIPS = 120
+MOST_MARKS = 100
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A place on the axis at which something happened; `colour` is a class."""
+
+    x: float
+    label: str
+    colour: str = "c6"
 
 
 class Scale:
@@ -100,8 +110,13 @@ def curves(
     log_x: bool = False,
     log_y: bool = False,
     smooth: bool = False,
+    behind: Mapping[str, Sequence[Point]] | None = None,
+    marks: Sequence[Mark] = (),
 ) -> Html:
-    """Lines over a common axis; `smooth` draws the data faintly and its moving mean on top."""
+    """Lines over a common axis; `smooth` draws the data faintly and its moving mean on top.
+
+    Where a line is itself a mean of many, `behind` has the data, or its outline.
+    """
     clean = {name: _drawable(points, log_x, log_y) for name, points in series.items()}
     clean = {name: points for name, points in clean.items() if points}
     if not clean:
@@ -109,14 +124,15 @@ def curves(
     xs = [p[0] for points in clean.values() for p in points]
     across = Scale(min(xs), max(xs), LEFT, WIDTH - RIGHT, log_x)
     lines = {name: smoothed(points) if smooth else points for name, points in clean.items()}
-    up = Scale(*_seen(clean, lines), HEIGHT - BOTTOM, TOP, log_y)
+    faint = clean | {name: _drawable(points, log_x, log_y) for name, points in (behind or {}).items() if name in clean}
+    up = Scale(*_seen(faint, lines), HEIGHT - BOTTOM, TOP, log_y)
     parts = [_axes(across, up, x)]
-    for i, (name, points) in enumerate(clean.items()):
+    for i, (name, points) in enumerate(faint.items()):
         parts.append(f'<g class="c{i % COLOURS}">')
         if lines[name] != points:
             parts.append(_path(thinned(points), across, up, "faint"))
         parts.append(_path(thinned(lines[name]), across, up, "line") + "</g>")
-    parts.append(_strips(lines, across, up))
+    parts += [_strips(lines, across, up), _marks(marks, across)]
     return _figure(title, list(clean), parts)
 
 
@@ -306,6 +322,19 @@ def _strips(lines: Mapping[str, Sequence[Point]], across: Scale, up: Scale) -> s
             f'y2="{HEIGHT - BOTTOM}"/>{"".join(marks)}<text x="{at + shift:.1f}" y="{TOP + 12}" '
             f'text-anchor="{side}">{text}</text></g><title>{text}</title></g>'
         )
+    return "".join(parts)
+
+
+def _marks(marks: Sequence[Mark], across: Scale) -> str:
+    """Lines from top to bottom, each with a head that names it under the pointer."""
+    parts = []
+    for mark in marks[:: math.ceil(len(marks) / MOST_MARKS) or 1]:
+        if across.low <= mark.x <= across.high:
+            at = across(mark.x)
+            parts.append(
+                f'<g class="mark {mark.colour}"><line x1="{at:.1f}" x2="{at:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
+                f'<path d="M{at - 4.5:.1f} {TOP - 8}h9l-4.5 8Z"/><title>{escape(mark.label)}</title></g>'
+            )
     return "".join(parts)
 
 

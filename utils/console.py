@@ -190,10 +190,13 @@ def _note_exit_code(path: str, code: int) -> None:
 
 
 class Meter:
-    """A progress bar on a terminal; elsewhere a line when there is something new to say, at most every 10 s."""
+    """A progress bar on a terminal; elsewhere a line when there is something new to say, at most every 10 s.
 
-    def __init__(self, title: str, total: int | None, unit: str = ""):
+    `long_notes` say all there is to say, the time that is left among it: the bar makes room for them."""
+
+    def __init__(self, title: str, total: int | None, unit: str = "", long_notes: bool = False):
         self.title, self.total, self.unit, self.done = title, total, unit, 0
+        self._long_notes = long_notes
         self._started = self._spoken = time.monotonic()
         self._bar = self._draw() if speaks() and sys.stdout.isatty() else None
 
@@ -203,9 +206,9 @@ class Meter:
         count = "{task.completed:,.0f}" if self.total or self.unit else ""  # of what has no parts there is no count
         columns = (
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(10 if self._long_notes else 40),
             TextColumn(count + self._of_total() + " {task.fields[unit]} {task.fields[note]}"),
-            TimeRemainingColumn(),
+            *(() if self._long_notes else (TimeRemainingColumn(),)),
         )
         bar = Progress(*columns, transient=True)
         self._task = bar.add_task(self.title, total=self.total, unit=self.unit, note="")

@@ -96,8 +96,9 @@ def percent(part: float, whole: float = 1.0) -> str:
     return f"{value:.{1 if 1 <= value <= 99 else 2}f} %"
 
 
-def page(title: str, sections: Sequence[Section], lead: str = "") -> str:
-    """The whole document; `lead` is the sentence under the headline."""
+def page(title: str, sections: Sequence[Section], lead: str = "", reload: int = 0) -> str:
+    """The whole document; `lead` is the sentence under the headline; it loads itself anew after `reload` seconds."""
+    renewed = f'<meta http-equiv="refresh" content="{reload}">\n' if reload else ""
     shown = [section for section in sections if section.blocks or section.note]
     links = "".join(f'<a href="#s{i}">{escape(s.title)}</a>' for i, s in enumerate(shown))
     nav = f"<nav>{links}</nav>" if len(shown) > 2 else ""
@@ -109,7 +110,7 @@ def page(title: str, sections: Sequence[Section], lead: str = "") -> str:
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
-<title>{escape(title)}</title>
+{renewed}<title>{escape(title)}</title>
 <style>{STYLE}</style>
 </head>
 <body>

@@ -67,7 +67,7 @@ class Shard:
 
     def __init__(self, path: Path):
         try:
-            self.content = _map(path)
+            self.content = mapped_bytes(path)
             file = pa.ipc.open_file(self.content)
             self.batches = [_views(file.get_batch(i)) for i in range(file.num_record_batches)]
         except (pa.ArrowInvalid, OSError):
@@ -84,7 +84,7 @@ class Shard:
         raise IndexError(index)
 
 
-def _map(path: Path) -> pa.Buffer:
+def mapped_bytes(path: Path) -> pa.Buffer:
     """A file's content, read when it is touched. The map outlives the file handle, of which there are few."""
     with pa.memory_map(str(path)) as file:
         return file.read_buffer()
@@ -106,7 +106,7 @@ def mapped(path: Path, dtype: np.dtype) -> np.ndarray:
     """A whole file as if it held nothing but numbers of this type; what does not fill one at its end is left out."""
     if not path.stat().st_size:
         return np.empty(0, dtype)
-    content = _map(path)
+    content = mapped_bytes(path)
     return np.frombuffer(content, dtype, content.size // dtype.itemsize)
 
 

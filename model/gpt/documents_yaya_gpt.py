@@ -7,10 +7,13 @@ discards.
 Shapes: B rows, T tokens of a row, H query heads, K key and value heads, D width of a head.
 """
 
+from dataclasses import dataclass
 from itertools import groupby
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
+
+from .tiles_yaya_gpt import Stacks, TiledAttention, stacks
 
 
 def positions_in_documents(position_ids_BT: torch.Tensor, mask_BT: torch.Tensor | None) -> torch.Tensor | None:
@@ -46,23 +49,58 @@ def document_runs(places_BT: torch.Tensor) -> list[tuple[int, int]]:
     return [(length, len(list(run))) for length, run in groupby(lengths)]
 
 
+@dataclass(frozen=True)
+class Documents:
+    """The documents of packed rows, as attention takes them; made once a forward."""
+
+    runs: list[tuple[int, int]]
+    stacks: Stacks | None = None
+    """For products below float32; in float32 the flash kernel is the faster one."""
+
+
+def documents(places_BT: torch.Tensor, dtype: torch.dtype, key_value_heads: int) -> Documents:
+    """On a CPU: what the loop needs, and what the tiles need if they serve."""
+    runs = document_runs(places_BT)
+    if dtype != torch.bfloat16:
+        return Documents(runs)
+    lengths = [length for length, count in runs for _ in range(count)]
+    return Documents(runs, stacks(lengths, key_value_heads))
+
+
 def attend_within_documents(
     query_BTHD: torch.Tensor,
     key_BTKD: torch.Tensor,
     value_BTKD: torch.Tensor,
-    runs: list[tuple[int, int]],
+    documents: Documents,
     scaling: float,
     dropout: float,
 ) -> torch.Tensor:
     """Causal attention inside each document; comes back as [B, T, H, D]."""
+    query, key, value = (tensor.flatten(0, 1) for tensor in (query_BTHD, key_BTKD, value_BTKD))
+    if documents.stacks is not None and not dropout:
+        output: torch.Tensor = TiledAttention.apply(query, key, value, documents.stacks, scaling)
+    else:
+        output = _loop(query, key, value, documents.runs, scaling, dropout)
+    return output.view_as(query_BTHD)
+
+
+def _loop(
+    query_NHD: torch.Tensor,
+    key_NKD: torch.Tensor,
+    value_NKD: torch.Tensor,
+    runs: list[tuple[int, int]],
+    scaling: float,
+    dropout: float,
+) -> torch.Tensor:
+    """Document by document, neighbours of one length together."""
     sizes = [length * count for length, count in runs]
     # split, not slices: its backward is one concatenation, a slice's is a full-size tensor of zeros each
-    parts = (tensor.flatten(0, 1).split(sizes) for tensor in (query_BTHD, key_BTKD, value_BTKD))
-    shared, outputs = query_BTHD.shape[2] != key_BTKD.shape[2], []
+    parts = (tensor.split(sizes) for tensor in (query_NHD, key_NKD, value_NKD))
+    shared, outputs = query_NHD.shape[1] != key_NKD.shape[1], []
     for (length, count), *query_key_value in zip(runs, *parts, strict=True):
         query, key, value = (part.unflatten(0, (count, length)).transpose(1, 2) for part in query_key_value)
         output = scaled_dot_product_attention(
             query, key, value, is_causal=True, scale=scaling, dropout_p=dropout, enable_gqa=shared
         )
         outputs.append(output.transpose(1, 2).flatten(0, 1))
-    return torch.cat(outputs).view_as(query_BTHD)
+    return torch.cat(outputs)

@@ -6,6 +6,8 @@ Shapes: B rows, T tokens of a row, D hidden width, H query heads, K key and valu
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import cast
 
 import torch
@@ -16,7 +18,8 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from .configuration_yaya_gpt import YayaGPTConfig
-from .documents_yaya_gpt import attend_within_documents
+from .documents_yaya_gpt import Documents, attend_within_documents
+from .parts_yaya_gpt import Norm, NormAndTurn, SwiGLU, computed_again, rms_norm, swiglu
 
 
 class YayaGPTRMSNorm(nn.Module):
@@ -28,28 +31,27 @@ class YayaGPTRMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        wide = hidden.float()
-        wide = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.eps)
-        return self.weight * wide.to(hidden.dtype)
+        return cast("torch.Tensor", Norm.apply(hidden, self.weight, self.eps))
+
+
+class YayaGPTHeadNorm(YayaGPTRMSNorm):
+    """The norm of queries or keys, head by head, and their rotation behind it."""
+
+    def forward(self, heads: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        return cast("torch.Tensor", NormAndTurn.apply(heads, self.weight, cosine, sine, self.eps))
 
 
 def rotations(
     position_ids_BT: torch.Tensor, size: int, theta: float, dtype: torch.dtype
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cosine and sine of each position's angles, [B, T, 1, E].
+    """Cosine and sine of each position's angles, [B, T, 1, E / 2].
 
     Computed anew each forward rather than kept in a buffer: a buffer that is not saved comes out of
     `from_pretrained` as garbage, and `.bfloat16()` would round it.
     """
     powers = torch.arange(0, size, 2, dtype=torch.float32, device=position_ids_BT.device) / size
-    angles = position_ids_BT[..., None].float() * (1.0 / theta**powers)
-    angles = torch.cat((angles, angles), dim=-1)[:, :, None]
+    angles = (position_ids_BT[..., None].float() * (1.0 / theta**powers))[:, :, None]
     return angles.cos().to(dtype), angles.sin().to(dtype)
-
-
-def rotate(heads: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
-    first, second = heads.chunk(2, dim=-1)
-    return heads * cosine + torch.cat((-second, first), dim=-1) * sine
 
 
 def eager_attention(
@@ -95,8 +97,17 @@ class YayaGPTAttention(nn.Module):
         self.k_proj = nn.Linear(config.hidden_size, shared, bias=config.attention_bias)
         self.v_proj = nn.Linear(config.hidden_size, shared, bias=config.attention_bias)
         self.o_proj = YayaGPTResidualLinear(inner, config.hidden_size, bias=config.attention_bias)
-        self.q_norm = YayaGPTRMSNorm(self.head_dim, config.rms_norm_eps)
-        self.k_norm = YayaGPTRMSNorm(self.head_dim, config.rms_norm_eps)
+        self.q_norm = YayaGPTHeadNorm(self.head_dim, config.rms_norm_eps)
+        self.k_norm = YayaGPTHeadNorm(self.head_dim, config.rms_norm_eps)
+
+    def project(
+        self, hidden_BTD: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Queries, keys and values, normalised and turned."""
+        heads = (*hidden_BTD.shape[:-1], -1, self.head_dim)
+        query_BTHE = self.q_norm(self.q_proj(hidden_BTD).view(heads), cosine, sine)
+        key_BTKE = self.k_norm(self.k_proj(hidden_BTD).view(heads), cosine, sine)
+        return query_BTHE, key_BTKE, self.v_proj(hidden_BTD).view(heads)
 
     def forward(
         self,
@@ -104,17 +115,14 @@ class YayaGPTAttention(nn.Module):
         rotation: tuple[torch.Tensor, torch.Tensor],
         attention_mask: torch.Tensor | None = None,
         past_key_values: Cache | None = None,
-        runs: list[tuple[int, int]] | None = None,
+        documents: Documents | None = None,
         **kwargs,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        heads = (*hidden_BTD.shape[:-1], -1, self.head_dim)
-        query_BTHE = rotate(self.q_norm(self.q_proj(hidden_BTD).view(heads)), *rotation)
-        key_BTKE = rotate(self.k_norm(self.k_proj(hidden_BTD).view(heads)), *rotation)
-        value_BTKE = self.v_proj(hidden_BTD).view(heads)
+        query_BTHE, key_BTKE, value_BTKE = self.project(hidden_BTD, *rotation)
         dropout = self.config.attention_dropout if self.training else 0.0
         weights = None
-        if runs is not None:
-            output = attend_within_documents(query_BTHE, key_BTKE, value_BTKE, runs, self.scaling, dropout)
+        if documents is not None:
+            output = attend_within_documents(query_BTHE, key_BTKE, value_BTKE, documents, self.scaling, dropout)
         else:
             query, key, value = (tensor.transpose(1, 2) for tensor in (query_BTHE, key_BTKE, value_BTKE))
             if past_key_values is not None:
@@ -137,13 +145,22 @@ class YayaGPTMLP(nn.Module):
         self.up_proj = nn.Linear(config.hidden_size, inner, bias=False)
         self.down_proj = YayaGPTResidualLinear(inner, config.hidden_size, bias=False)
         self.act_fn = ACT2FN[config.hidden_act]
+        self.swiglu = config.hidden_act == "silu"
 
-    def forward(self, hidden_BTD: torch.Tensor) -> torch.Tensor:
-        return self.down_proj(self.act_fn(self.gate_proj(hidden_BTD)) * self.up_proj(hidden_BTD))
+    def forward(self, hidden_BTD: torch.Tensor, sparing: bool = False) -> torch.Tensor:
+        gate, up = self.gate_proj(hidden_BTD), self.up_proj(hidden_BTD)
+        product = SwiGLU.apply(gate, up) if self.swiglu else self.act_fn(gate) * up
+        if not (sparing and self.swiglu):
+            return self.down_proj(product)
+        with computed_again(product, partial(swiglu, gate.detach(), up.detach())):
+            return self.down_proj(product)
 
 
 class YayaGPTDecoderLayer(GradientCheckpointingLayer):
     """Attention, then feed-forward, each added to the residual stream."""
+
+    sparing = False
+    """Compute norms and the feed-forward's product again in the backward pass, rather than keeping them."""
 
     def __init__(self, config: YayaGPTConfig, layer_idx: int) -> None:
         super().__init__()
@@ -153,5 +170,23 @@ class YayaGPTDecoderLayer(GradientCheckpointingLayer):
         self.post_attention_layernorm = YayaGPTRMSNorm(config.hidden_size, config.rms_norm_eps)
 
     def forward(self, hidden_BTD: torch.Tensor, **kwargs) -> torch.Tensor:
-        hidden_BTD = hidden_BTD + self.self_attn(self.input_layernorm(hidden_BTD), **kwargs)[0]
-        return hidden_BTD + self.mlp(self.post_attention_layernorm(hidden_BTD))
+        unit_BTD = self.input_layernorm(hidden_BTD)
+        with self._spared(self.input_layernorm, hidden_BTD, unit_BTD):
+            attended_BTD = self.self_attn(unit_BTD, **kwargs)[0]
+        return self.feed(hidden_BTD, attended_BTD)
+
+    def feed(self, hidden_BTD: torch.Tensor, attended_BTD: torch.Tensor) -> torch.Tensor:
+        """What stands behind attention."""
+        hidden_BTD = hidden_BTD + attended_BTD
+        unit_BTD = self.post_attention_layernorm(hidden_BTD)
+        with self._spared(self.post_attention_layernorm, hidden_BTD, unit_BTD):
+            return hidden_BTD + self.mlp(unit_BTD, self._spares())
+
+    def _spares(self) -> bool:
+        return self.sparing and torch.is_grad_enabled() and not torch.compiler.is_compiling()
+
+    def _spared(self, norm: YayaGPTRMSNorm, hidden: torch.Tensor, unit: torch.Tensor) -> AbstractContextManager[None]:
+        """In here a norm's output is not kept: what it takes to have it again is."""
+        if not self._spares():
+            return nullcontext()
+        return computed_again(unit, partial(rms_norm, hidden.detach(), norm.weight.detach().clone(), norm.eps))

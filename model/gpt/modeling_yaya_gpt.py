@@ -25,7 +25,7 @@ from transformers.utils import can_return_tuple
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_yaya_gpt import YayaGPTConfig
-from .documents_yaya_gpt import document_runs, positions_in_documents
+from .documents_yaya_gpt import Documents, documents, positions_in_documents
 from .head_yaya_gpt import YayaGPTHead
 from .layers_yaya_gpt import (
     YayaGPTAttention,
@@ -45,11 +45,11 @@ class YayaOutput(ModelOutput):
     logits: torch.Tensor | None = None
     """[B, T, V]; None with `targets=`."""
     loss_sum: torch.Tensor | None = None
-    """Sum of nats over the trained tokens, float32 (`targets=`)."""
+    """Sum of nats over the trained tokens, float32 (`targets=`); with `label_smoothing` the smoothed loss."""
     count: torch.Tensor | None = None
     """How many tokens are trained, on the device."""
     nats: torch.Tensor | None = None
-    """[B, T] float32, 0 where untrained (`per_token=True`); differentiable where gradients are on."""
+    """[B, T] float32, 0 where untrained (`per_token=True`), never smoothed; differentiable where gradients are on."""
     past_key_values: Cache | None = None
     hidden_states: tuple[torch.Tensor, ...] | None = None
     attentions: tuple[torch.Tensor, ...] | None = None
@@ -106,7 +106,7 @@ class YayaGPTModel(YayaGPTPreTrainedModel):
         # None means no cache: one made unasked in training would let packed documents see each other.
         if use_cache and past_key_values is None:
             past_key_values = DynamicCache(config=self.config)
-        mask, runs, places_BT = self._who_sees_whom(hidden_BTD, attention_mask, position_ids, past_key_values)
+        mask, packed, places_BT = self._who_sees_whom(hidden_BTD, attention_mask, position_ids, past_key_values)
         if position_ids is None:
             seen = past_key_values.get_seq_length() if past_key_values is not None else 0
             position_ids = (torch.arange(hidden_BTD.shape[1], device=hidden_BTD.device) + seen)[None]
@@ -120,7 +120,7 @@ class YayaGPTModel(YayaGPTPreTrainedModel):
                 position_ids=position_ids if places_BT is None else places_BT,  # flash kernels read edges here
                 past_key_values=past_key_values,
                 use_cache=use_cache,
-                runs=runs,
+                documents=packed,
                 **kwargs,
             )
         hidden_BTD = self.norm(hidden_BTD)
@@ -132,7 +132,7 @@ class YayaGPTModel(YayaGPTPreTrainedModel):
         attention_mask: torch.Tensor | dict | None,
         position_ids: torch.Tensor | None,
         past_key_values: Cache | None,
-    ) -> tuple[Any, list[tuple[int, int]] | None, torch.Tensor | None]:
+    ) -> tuple[Any, Documents | None, torch.Tensor | None]:
         """The mask for the config's kernel, or on a CPU the documents to loop over; and places in documents.
 
         Asked once a forward, because looking for edges makes a GPU wait.
@@ -142,8 +142,9 @@ class YayaGPTModel(YayaGPTPreTrainedModel):
         places_BT = self._packed_places(hidden_BTD, attention_mask, position_ids, past_key_values)
         if places_BT is not None:
             attention_mask = None
+            heads = cast("int", self.config.num_key_value_heads)
             if hidden_BTD.device.type == "cpu" and self.config._attn_implementation == "sdpa":
-                return None, document_runs(places_BT), places_BT
+                return None, documents(places_BT, hidden_BTD.dtype, heads), places_BT
         tracing = torch.compiler.is_compiling()  # then transformers reads the positions itself
         mask = create_causal_mask(
             config=self.config,
@@ -208,6 +209,7 @@ class YayaGPTForCausalLM(YayaGPTPreTrainedModel, GenerationMixin):
         labels: torch.Tensor | None = None,
         targets: torch.Tensor | None = None,
         per_token: bool = False,
+        label_smoothing: float = 0.0,
         use_cache: bool | None = None,
         logits_to_keep: int | torch.Tensor = 0,
         num_items_in_batch: int | torch.Tensor | None = None,
@@ -231,7 +233,7 @@ class YayaGPTForCausalLM(YayaGPTPreTrainedModel, GenerationMixin):
         )
         hidden_BTD = states.last_hidden_state
         if targets is not None:
-            output.loss_sum, output.count, output.nats = self._score(hidden_BTD, targets, per_token)
+            output.loss_sum, output.count, output.nats = self._score(hidden_BTD, targets, per_token, label_smoothing)
             return output
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         output.logits = self.lm_head(hidden_BTD[:, kept])
@@ -245,9 +247,9 @@ class YayaGPTForCausalLM(YayaGPTPreTrainedModel, GenerationMixin):
         return output
 
     def _score(
-        self, hidden_BTD: torch.Tensor, targets_BT: torch.Tensor, per_token: bool
+        self, hidden_BTD: torch.Tensor, targets_BT: torch.Tensor, per_token: bool, label_smoothing: float
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """Sum of nats, trained tokens, and nats by token if asked. Only trained positions reach the head.
+        """Summed loss, trained tokens, and nats by token if asked. Only trained positions reach the head.
 
         With nothing trained the sum is 0 and still hangs on every parameter, which DDP needs.
         """
@@ -256,14 +258,17 @@ class YayaGPTForCausalLM(YayaGPTPreTrainedModel, GenerationMixin):
                 f"targets are {list(targets_BT.shape)}, the input is {list(hidden_BTD.shape[:2])}: "
                 "targets hold, at each place, the token that follows it"
             )
-        targets = targets_BT.flatten()
+        targets, hidden_ND = targets_BT.flatten(), hidden_BTD.flatten(0, 1)
+        if torch.compiler.is_compiling():  # a graph's shapes may not depend on what is trained
+            loss_sum, nats_N = self.lm_head(hidden_ND, targets, per_token, label_smoothing)
+            return loss_sum, (targets != -100).sum(), nats_N.view_as(targets_BT) if per_token else None
         trained_N = (targets != -100).nonzero().squeeze(1)
-        nats_N = self.lm_head(hidden_BTD.flatten(0, 1)[trained_N], targets[trained_N])
-        count = torch.tensor(len(trained_N), device=nats_N.device)
+        loss_sum, nats_N = self.lm_head(hidden_ND[trained_N], targets[trained_N], per_token, label_smoothing)
+        count = torch.tensor(len(trained_N), device=loss_sum.device)
         if not per_token:
-            return nats_N.sum(), count, None
+            return loss_sum, count, None
         nats_BT = nats_N.new_zeros(targets.shape).index_put((trained_N,), nats_N).view_as(targets_BT)
-        return nats_N.sum(), count, nats_BT
+        return loss_sum, count, nats_BT
 
 
 YayaGPTForCausalLM.register_for_auto_class("AutoModelForCausalLM")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 
+import torch
 from transformers import PreTrainedModel
 
 from pipeline.train.checkpoints import State
+from pipeline.train.compiling import Choice
 from pipeline.train.config import TrainConfig, Verb
 from pipeline.train.engine import Engine
 from pipeline.train.feed import Feed, ShardFeed
 from pipeline.train.horizon import steps_of_epochs
-from utils.console import say, tell, warn
+from utils.console import amount, say, tell, warn
 
 
 def announce(verb: Verb, config: TrainConfig, engine: Engine, feed: Feed, model: PreTrainedModel, state: State) -> None:
@@ -40,6 +42,40 @@ def announce(verb: Verb, config: TrainConfig, engine: Engine, feed: Feed, model:
         _tell_left_out(verb, feed)
     if state.step:
         say(tell(f"{verb}: going on from step {state.step}", f"{verb}：从第 {state.step} 步继续"))
+
+
+def announce_optimizer(verb: Verb, engine: Engine) -> None:
+    """Who steps what, and what they remember of it."""
+    shares = "; ".join(
+        tell(
+            f"{share.kind} {share.tensors} tensors, {share.parameters / 1e6:.2f} M parameters",
+            f"{share.kind} {share.tensors} 个张量，{share.parameters / 1e6:.2f} M 参数",
+        )
+        for share in engine.census()
+    )
+    held = " + ".join(amount(size) for size in engine.optimizer_bytes())
+    by_rank = tell(" (rank by rank)", "（逐进程）") if engine.world > 1 else ""
+    say(
+        tell(
+            f"{verb}: {shares}; {held} of optimizer state{by_rank}",
+            f"{verb}：{shares}；优化器状态 {held}{by_rank}",
+        )
+    )
+
+
+def announce_choices(verb: Verb, config: TrainConfig, engine: Engine, rows: int, choice: Choice) -> None:
+    """What the recipe left to us, and why it was chosen so."""
+    given = tell("as the recipe says", "按配方设定")
+    precision = given if config.precision != "auto" else tell("what this hardware multiplies best", "本机乘法最快")
+    fitting = tell("what fits", "显存所及") if engine.device.type == "cuda" else tell("what is fastest", "最快")
+    found = [
+        f"{engine.precision} ({precision})",
+        tell(f"{rows} rows at once", f"每次 {rows} 行") + f" ({given if config.micro_batch != 'auto' else fitting})",
+        tell("compiled", "编译") + f" {tell('yes', '是') if choice.wanted else tell('no', '否')} ({choice.why})",
+    ]
+    if engine.device.type == "cpu":
+        found.insert(2, tell(f"{torch.get_num_threads()} threads", f"{torch.get_num_threads()} 线程"))
+    say(f"{verb}{tell(': ', '：')}{tell('; ', '；').join(found)}")
 
 
 def told_fill(dialogues: float, slots: float, seq_len: int) -> str:

@@ -17,9 +17,8 @@ from safetensors.torch import load_file, save_file
 
 from pipeline.train import lineage
 from pipeline.train.engine import Weights
-from pipeline.train.optimizers import MOMENTS
 from utils.console import UserError, tell, warn
-from utils.stage import Json, hash_file, manifest, read_json, sync, write_json, write_manifest
+from utils.stage import Json, differences, hash_file, manifest, read_json, sync, write_json, write_manifest
 
 FOLDER = "checkpoints"
 
@@ -50,6 +49,11 @@ class State:
     cursors: Json = field(default_factory=dict)
     """A stream's lanes: this rank's while it trains, all in a checkpoint; empty for shards."""
     wandb_id: str = ""
+    skipped: int = 0
+    """Steps that changed nothing, because no gradient was finite."""
+    best_step: int = 0
+    """Where held-out text was best predicted; 0 until somebody looked."""
+    best_bpb: float | None = None
 
 
 def save(output: Path, state: State, weights: Weights) -> Path:
@@ -78,10 +82,10 @@ def saved(output: Path) -> list[tuple[int, Path]]:
     return sorted(found, reverse=True)
 
 
-def prune(output: Path, keep: int, forever: int) -> None:
-    """Keep the newest `keep`, and the one from which a longer run would go on."""
+def prune(output: Path, keep: int, every: int, state: State) -> None:
+    """Keep the newest `keep`, those whose steps `every` divides, the best one, and where longer runs begin."""
     for step, place in saved(output)[keep:]:
-        if step != forever:
+        if step not in (state.decay_start, state.best_step) and not (every and step % every == 0):
             shutil.rmtree(place)
 
 
@@ -104,7 +108,8 @@ def restore(output: Path, total: int, made_from: Json) -> tuple[State, Weights] 
                 "ask for as many (max_steps, max_tokens, epochs, min_steps), or choose another workspace="
             )
         if not lineage.same_run(state.made_from, made_from):
-            raise UserError(f"{place}: of another run than the folder it lies in; move it away")
+            found = "; ".join(differences(state.made_from, made_from)[:4])
+            raise UserError(f"{place}: of another run than the folder it lies in ({found}); move it away")
         if state.total != total and state.step > state.decay_start:
             continue  # it has begun to decay towards another end
         return state, _read_weights(place, state)
@@ -121,6 +126,8 @@ def forget_beyond(output: Path, step: int) -> None:
     for number, place in saved(output):
         if number > step:
             shutil.rmtree(place)
+    for draft in (output / FOLDER).glob(".step-*.part"):  # of a process that was killed
+        shutil.rmtree(draft)
 
 
 def _damage(place: Path) -> str:
@@ -138,6 +145,9 @@ def _damage(place: Path) -> str:
 
 
 def _read_weights(place: Path, state: State) -> Weights:
-    moments = {key: load_file(place / f"{key}.safetensors") for key in MOMENTS}
-    masters = load_file(place / "masters.safetensors")
-    return Weights(masters, moments, state.updates, state.loss_scale, state.since_overflow)
+    """The masters, and whatever the optimizer remembered: a file for each of its keys."""
+    known = manifest(place)
+    assert known is not None
+    tensors = {Path(name).stem: load_file(place / name) for name in known["files"] if name.endswith(".safetensors")}
+    masters = tensors.pop("masters")
+    return Weights(masters, tensors, state.updates, state.loss_scale, state.since_overflow)

@@ -162,7 +162,7 @@ class TrainConfig:
     gradient_checkpointing: Literal["none", "selective", "full"] = "none"
     """Compute activations twice instead of keeping them: of the feed-forward and norms (selective), or all (full)."""
 
-    compile: Literal["auto", "on", "off"] = "auto"
+    compile: Literal["auto", "always", "never"] = "auto"
     """torch.compile; auto: on a GPU, if the run is long enough to earn back the time that compiling takes."""
 
     seed: int = 0
@@ -221,7 +221,7 @@ class TrainConfig:
                 raise ValueError(f"{name} = {getattr(self, name)}; give a share of 0 or more, below 1")
         if self.micro_batch != "auto" and self.micro_batch <= 0:
             raise ValueError(f"micro_batch = {self.micro_batch}; give a number above 0, or auto")
-        if self.warmup + self.decay > 1:
+        if self.warmup > 1 or (self.schedule == "wsd" and self.warmup + self.decay > 1):
             raise ValueError(f"warmup + decay = {self.warmup + self.decay:g}; together they must not exceed 1")
 
 

@@ -12,24 +12,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
+from transformers import PreTrainedModel
 
+import model as architectures
+from pipeline.train import optimizers, restarts
+from pipeline.train.compiling import compile_layers, uncompiled
 from pipeline.train.config import TrainConfig
 from pipeline.train.fitting import attempted
 from pipeline.train.objectives.base import Batch
-from pipeline.train.optimizers import MOMENTS, adamw
+from pipeline.train.optimizers import Moments, Share, Tensors
 from utils.console import UserError
 from utils.stage import Json
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 Loss = Callable[[torch.nn.Module, Batch], torch.Tensor]
-Tensors = dict[str, torch.Tensor]
 
 
 @dataclass
@@ -37,7 +40,7 @@ class Weights:
     """Everything a run needs of its model and optimizer, by parameter name; engine-free."""
 
     masters: Tensors
-    moments: dict[str, Tensors]
+    moments: Moments
     updates: int
     """Optimizer steps that the moments have seen."""
     loss_scale: float = 1.0
@@ -106,6 +109,7 @@ def accelerator(cpu: bool, plugin: Any = None) -> Any:
 
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     handlers = [InitProcessGroupKwargs(backend="gloo")] if several and not torch.cuda.is_available() else []
+    restarts.meet_anew("nccl" if torch.cuda.is_available() else "gloo")
     os.environ["ACCELERATE_MIXED_PRECISION"] = "no"  # precision is the engine's own business
     if not torch.cuda.is_available():
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # or DeepSpeed warns wherever it is imported
@@ -125,7 +129,7 @@ class Engine:
         self.device: torch.device = self.accelerator.device
         if type(self) is Engine and self.world > 1:
             self.name = "ddp"
-        self.updates = 0
+        self.updates, self._compiled = 0, False
         self.loss_scale, self.since_overflow = (2.0**14 if precision == "fp16" else 1.0), 0
 
     def _join(self) -> Any:
@@ -133,8 +137,9 @@ class Engine:
 
     # ------------------------------------------------------------ the model comes in
 
-    def prepare(self, model: torch.nn.Module, weights: Weights | None) -> None:
-        """Take the model over; `weights` are those of a checkpoint, or None for the model's own."""
+    def prepare(self, model: torch.nn.Module, weights: Weights | None, example: Batch | None = None) -> None:
+        """Take the model over; `weights` are those of a checkpoint, or None for the model's own. With an `example` of
+        its batches it is compiled for them."""
         model.to(self.device)
         if weights:
             load_masters(model, weights.masters)
@@ -146,18 +151,27 @@ class Engine:
         else:
             masters = dict(model.named_parameters())
         self.masters: Mapping[str, torch.Tensor] = masters
-        self.optimizer = adamw(self.config, masters)
+        matrices = architectures.layer_matrices(cast(PreTrainedModel, model))
+        products = DTYPES[self.precision]
+        self.optimizer = optimizers.build(self.config, masters, matrices, products, self.rank, self.world)
         if weights:
-            self._restore_moments(weights)
+            self._restore_optimizer(weights)
+        self._compiled = example is not None and compile_layers(cast(PreTrainedModel, model), example)
         self.model: torch.nn.Module = self.accelerator.prepare_model(model) if self.world > 1 else model
 
-    def _restore_moments(self, weights: Weights) -> None:
+    def restore(self, weights: Weights) -> None:
+        """Go back to the weights of a checkpoint, in the middle of a run."""
+        with torch.no_grad():
+            for name, master in self.masters.items():
+                master.copy_(weights.masters[name])
+                master.grad = None
+        self._refresh_copies()
+        self._restore_optimizer(weights)
+
+    def _restore_optimizer(self, weights: Weights) -> None:
         self.updates = weights.updates
         self.loss_scale, self.since_overflow = weights.loss_scale, weights.since_overflow
-        for name, master in self.masters.items():
-            state = {key: weights.moments[key][name].to(self.device).clone() for key in MOMENTS}
-            step = torch.tensor(float(weights.updates), device=self.device)
-            self.optimizer.state[master] = {"step": step, **state}
+        self.optimizer.restore(weights.moments, weights.updates)
 
     # ------------------------------------------------------------ a step
 
@@ -217,18 +231,18 @@ class Engine:
         finite = bool(torch.isfinite(norm))
         if self.precision == "fp16":
             self._adjust_scale(finite)
-        if not finite:  # the masters stay as they are
-            self.optimizer.zero_grad(set_to_none=True)
-            return float(norm)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.updates += 1
-        with torch.no_grad():
-            for name, copy in self._copies.items():
-                copy.copy_(self.masters[name])
+        if finite:  # or else the masters stay as they are
+            self.optimizer.step(lr)
+            self.updates += 1
+            self._refresh_copies()
+        for master in masters:
+            master.grad = None
         return float(norm)
+
+    @torch.no_grad()
+    def _refresh_copies(self) -> None:
+        for name, copy in self._copies.items():
+            copy.copy_(self.masters[name])
 
     def _average_gradients(self) -> None:
         """One fp32 all-reduce for all gradients together, where DDP would have sent them in bf16."""
@@ -251,6 +265,10 @@ class Engine:
 
     # ------------------------------------------------------------ what goes out
 
+    def as_written(self) -> AbstractContextManager[Any]:
+        """Within, nothing runs compiled: for rows whose shapes come once."""
+        return uncompiled() if self._compiled else nullcontext()
+
     def score(self, batch: Batch) -> torch.Tensor:
         """Nats of each target of a held-out batch."""
         self.model.eval()
@@ -258,16 +276,20 @@ class Engine:
             return self.model(**batch, per_token=True).nats  # type: ignore[no-any-return]
 
     def weights(self) -> Weights | None:
-        """Everything a later run needs, on the CPU; every rank calls, rank 0 gets it."""
+        """Everything a later run needs, copied to the CPU; every rank calls, rank 0 gets it."""
+        moments = self.optimizer.moments()
         if self.rank:
             return None
-        masters = {name: master.detach().cpu() for name, master in self.masters.items()}
-        moments: dict[str, Tensors] = {key: {} for key in MOMENTS}
-        for name, master in self.masters.items():
-            state = self.optimizer.state.get(master, {})
-            for key in MOMENTS:
-                moments[key][name] = state[key].cpu() if key in state else torch.zeros_like(masters[name])
+        masters = {name: master.detach().to("cpu", copy=True) for name, master in self.masters.items()}
         return Weights(masters, moments, self.updates, self.loss_scale, self.since_overflow)
+
+    def census(self) -> list[Share]:
+        """Who steps how much."""
+        return self.optimizer.census()
+
+    def optimizer_bytes(self) -> list[int]:
+        """What the optimizer remembers on each rank."""
+        return self.optimizer.bytes_by_rank()
 
     # ------------------------------------------------------------ all ranks together
 

@@ -39,6 +39,9 @@ class Feed(Protocol):
     def rows(self, consumed: int, lanes: range) -> Rows:
         """Rows `lanes` of the batch that begins at sequence `consumed`."""
 
+    def ids(self, consumed: int, lanes: range) -> list[list[str]]:
+        """The records that each of these rows is made from."""
+
     def cursors(self) -> Json:
         """State beyond `consumed`, as JSON, of the lanes that were asked for here; most feeds have none."""
 
@@ -121,6 +124,10 @@ class ShardFeed:
         source_N, index_N = self._placed(consumed, lanes)
         rows = self._layout.rows(self._numbers[source_N], index_N)
         return self._reading(rows, consumed + lanes.start) if self._reading else rows
+
+    def ids(self, consumed: int, lanes: range) -> list[list[str]]:
+        source_N, index_N = self._placed(consumed, lanes)
+        return self._layout.ids(self._numbers[source_N], index_N)
 
     def cursors(self) -> Json:
         return {}

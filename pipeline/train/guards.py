@@ -27,11 +27,15 @@ class StopRequest:
         self.signum, self._when = self.signum or signum, time.monotonic()
 
 
+ASKS_TO_STOP = (signal.SIGINT, signal.SIGTERM, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else []))
+"""SIGUSR1 is how a batch system says that the time is nearly up: exit code 138 tells it to put the job in again."""
+
+
 @contextmanager
 def stop_request() -> Iterator[StopRequest]:
-    """Within: SIGINT and SIGTERM are remembered, so that a step ends and a checkpoint is saved before leaving."""
+    """Within: a signal is remembered, so that a step ends and a checkpoint is saved before leaving."""
     request = StopRequest()
-    before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, request) for number in ASKS_TO_STOP}
     try:
         yield request
     finally:

@@ -9,22 +9,29 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import torch
 from transformers import GenerationConfig, PreTrainedModel
 from transformers.utils import logging
 
-from pipeline.train.engine import Tensors, load_masters
+from pipeline.train.optimizers import Tensors
 from utils.codec import Codec
 from utils.stage import Json, put_in_place, read_json, sync, write_json
 
 
-def publish(model: PreTrainedModel, masters: Tensors, codec: Codec, training: Json, folder: Path) -> None:
+def template(model: PreTrainedModel) -> PreTrainedModel:
+    """The same model without any weights, fp32: what `publish` fills, without drawing one random number."""
+    with torch.device("meta"):
+        return type(model)(model.config).float()
+
+
+def publish(plain: PreTrainedModel, masters: Tensors, codec: Codec, training: Json, folder: Path) -> None:
     """Write the folder beside its place and put it there by renaming; fp32, so that nothing is lost."""
     draft = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(draft, ignore_errors=True)
     logging.disable_progress_bar()  # writing a file is no news
     try:
-        plain = type(model)(model.config).float()
-        load_masters(plain, masters)
+        plain.load_state_dict(masters, strict=False, assign=True)
+        plain.tie_weights()
         plain.generation_config = GenerationConfig(
             eos_token_id=[codec.end_of_turn, codec.end_of_text],
             pad_token_id=codec.pad,

@@ -19,6 +19,7 @@ import numpy as np
 
 from pipeline.train.bins import Plan
 from utils.scoring import UNTRAINED
+from utils.shard_ids import Ids
 from utils.shards import Source, ranges
 
 
@@ -43,6 +44,9 @@ class Layout(Protocol):
 
     def rows(self, source_N: np.ndarray, index_N: np.ndarray) -> Rows:
         """Of each of these sources, this sequence."""
+
+    def ids(self, source_N: np.ndarray, index_N: np.ndarray) -> list[list[str]]:
+        """The documents that each of these rows is made from, in the order in which they stand there."""
 
 
 def one_run(sources: Sequence[Source]) -> tuple[Source, np.ndarray]:
@@ -87,6 +91,7 @@ class RunningText:
     def __init__(self, sources: Sequence[Source], seq_len: int, edge: int, pad: int):
         self.seq_len, self.edge, self.pad = seq_len, edge, pad
         self._run, self._begins = one_run(sources)
+        self._ids = Ids(self._run)
         self._tokens = np.array([source.tokens for source in sources], np.int64)
         self.sizes = (-(-self._tokens // seq_len)).tolist()  # targets: all but the first, and the edge that closes
 
@@ -103,6 +108,13 @@ class RunningText:
         tokens_NP[np.arange(shape[1]) < stored_N[:, None]] = tokens_T
         return split_rows(tokens_NP, ends_N, self.edge, self.pad)
 
+    def ids(self, source_N: np.ndarray, index_N: np.ndarray) -> list[list[str]]:
+        """By the inputs: so each target is one document's, and the edge behind a document is its end."""
+        starts_N = index_N * self.seq_len
+        ends_N = np.minimum(starts_N + self.seq_len, self._tokens[source_N])
+        begins_N = self._begins[source_N]
+        return self._ids.between(begins_N + starts_N, begins_N + ends_N)
+
 
 # ---------------------------------------------------------------- finetune
 
@@ -113,6 +125,7 @@ class BinnedDialogues:
     def __init__(self, sources: Sequence[Source], plans: Sequence[Plan], seq_len: int, pad: int):
         self.plans, self.seq_len, self.pad = plans, seq_len, pad
         self._run, self._begins = one_run(sources)
+        self._ids = Ids(self._run)
         self.sizes = [len(plan.edges_B2) - 1 for plan in plans]
 
     def rows(self, source_N: np.ndarray, index_N: np.ndarray) -> Rows:
@@ -127,6 +140,17 @@ class BinnedDialogues:
         targets_F[learned_K] = tokens_T[sources_F[learned_K] + 1]
         inputs_F = tokens_T.take(sources_F, mode="clip").astype(np.int32)
         return Rows(inputs_F.reshape(shape), targets_F.reshape(shape), positions_F.astype(np.int32).reshape(shape))
+
+    def ids(self, source_N: np.ndarray, index_N: np.ndarray) -> list[list[str]]:
+        """A dialogue of which a row holds several pieces is named once."""
+        rows_N = np.argsort(source_N, kind="stable")
+        places_M2, pieces_N, *_ = self._planned(source_N[rows_N], index_N[rows_N])
+        owners_M = self._ids.between(places_M2[:, 0], places_M2[:, 1])
+        edges = np.cumsum([0, *pieces_N]).tolist()
+        found: list[list[str]] = [[] for _ in rows_N]
+        for row, first, end in zip(rows_N.tolist(), edges, edges[1:], strict=False):
+            found[row] = list(dict.fromkeys(name for owners in owners_M[first:end] for name in owners))
+        return found
 
     def _planned(self, source_N: np.ndarray, index_N: np.ndarray) -> tuple[np.ndarray, ...]:
         """The plans of these rows, which are sorted by source: where the pieces lie in the run of all sources, how many

@@ -11,7 +11,6 @@ import dataclasses
 import math
 import shutil
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,13 @@ import yaml
 from transformers import PreTrainedModel
 
 import model as architectures
-from pipeline.train import checkpoints, guards, lineage, report
-from pipeline.train.announce import announce
+from pipeline.train import checkpoints, compiling, guards, lineage, record
+from pipeline.train.announce import announce, announce_choices, announce_optimizer
 from pipeline.train.checkpoints import State
-from pipeline.train.config import ModelConfig, TrainConfig, Verb
-from pipeline.train.engine import DTYPES, Engine, Weights, resolve_precision, start
+from pipeline.train.config import TrainConfig
+from pipeline.train.engine import DTYPES, Engine, resolve_precision, start
 from pipeline.train.feed import Feed, sequences_of
+from pipeline.train.files import Files
 from pipeline.train.fitting import fitted
 from pipeline.train.hardware import peak_flops
 from pipeline.train.held_out import look
@@ -33,8 +33,11 @@ from pipeline.train.horizon import horizon, steps
 from pipeline.train.log import Log
 from pipeline.train.loop import Run, train
 from pipeline.train.objectives import OBJECTIVES
-from pipeline.train.publish import publish, published_step
+from pipeline.train.plan.rehearsal import same_batch
+from pipeline.train.publish import published_step, template
+from pipeline.train.samples import Samples
 from pipeline.train.schedules import decay_start, warm_up
+from pipeline.train.task import Task
 from utils.codec import Codec
 from utils.console import UserError, rank, say, tell
 from utils.published import opened
@@ -45,28 +48,6 @@ TOKENS_AT_ONCE = {"cpu": 8_192, "cuda": 32_768}
 """What micro_batch=auto works on at once, by device."""
 
 RECIPE = "recipe.yaml"
-
-
-@dataclass(frozen=True)
-class Task:
-    """One verb of one recipe, with the folders it reads and the one it writes."""
-
-    verb: Verb
-    config: TrainConfig
-    model: ModelConfig
-    tokenizer: Path
-    pack: Path
-    init: Path | None
-    """The model folder that a finetune begins with; None begins with random weights."""
-    output: Path
-    overwrite: bool = False
-    recipe: Json = field(default_factory=dict)
-    """The whole recipe as it was resolved, to be kept with the output."""
-
-    @property
-    def plan(self) -> Path:
-        """What was found out about the shards: a cache, which may be deleted."""
-        return self.output / "plan"
 
 
 def run(task: Task) -> bool:
@@ -124,6 +105,7 @@ def _train(task: Task, codec: Codec, model: PreTrainedModel, engine: Engine, now
     config = task.config
     feed, windows = _open_data(task, codec, engine)
     total = steps(config, feed)
+    samples = Samples(task.verb, config.samples, model, codec)
     restored = checkpoints.restore(task.output, total, now)
     state, weights = restored or (State(warm=warm_up(config, total), seed=config.seed, made_from=now), None)
     state = dataclasses.replace(state, total=total, decay_start=decay_start(config, total))
@@ -132,10 +114,23 @@ def _train(task: Task, codec: Codec, model: PreTrainedModel, engine: Engine, now
     engine.wait()
     feed.seek(state.cursors)
     announce(task.verb, config, engine, feed, model, state)
-    flops = architectures.flops_per_token(model, config.seq_len)
+    flops = architectures.flops_per_token(model, 0), architectures.flops_per_pair(model)
     micro = fitted(config, model, engine, micro_batch_of(config, engine.world, engine.device.type))
-    engine.prepare(model, weights)
+    peak = peak_flops(engine.device, DTYPES[engine.precision]) if engine.rank == 0 else 1.0
+    left = (total - state.step) * config.batch_size * config.seq_len * flops[0] / engine.world
+    choice = compiling.choose(config, engine.device.type, engine.name, left, peak)
+    announce_choices(task.verb, config, engine, micro.rows, choice)
+    wanted = engine.sum([float(choice.wanted and engine.rank == 0)])[0] > 0  # rank 0 knows the peak
+    engine.prepare(model, weights, same_batch(engine.device, micro.rows, config.seq_len) if wanted else None)
+    announce_optimizer(task.verb, engine)
     log = Log(task.output, task.verb, config.wandb, state, total, task.recipe)
+    files = Files(task, engine, codec, template(model), now, log)
+
+    def look_here(state: State) -> State:
+        with engine.as_written():
+            bpb = look(windows, engine, codec, micro.rows) if windows else {}
+            return looked(state, config, log, bpb, samples.speak())
+
     run_ = Run(
         config=config,
         engine=engine,
@@ -144,20 +139,35 @@ def _train(task: Task, codec: Codec, model: PreTrainedModel, engine: Engine, now
         log=log,
         total=total,
         micro_batch=micro,
-        flops_per_token=flops,
-        peak_flops=peak_flops(engine.device, DTYPES[engine.precision]) if engine.rank == 0 else 1.0,
-        save=lambda s: _save(task, s, engine, model, codec),
-        look=lambda s: log.held_out(s.step, look(windows, engine, codec, micro.rows)) if windows else None,
+        flops=flops,
+        peak_flops=peak,
+        save=files.save,
+        look=look_here,
+        back=lambda step: files.back(step, feed, total),
+        dump=files.dump,
+        record=files.record,
     )
     try:
         with guards.stop_request() as request:
             state = train(run_, state, lambda: request.signum)
-            run_.look(state)
-            _publish_last(task, state, engine, model, codec)
+            files.publish_last(state)
     finally:
+        files.close()
         log.close()
     if engine.rank == 0:
         _finish(task, state, now, codec)
+
+
+def looked(state: State, config: TrainConfig, log: Log, bpb: dict[str, float], said: list[tuple[str, str]]) -> State:
+    """The state, which knows the best step so far, once held-out text was scored and the recipe's samples spoken."""
+    if bpb:
+        log.held_out(state.step, bpb)
+    if said:
+        log.samples(state.step, said)
+    best = math.inf if state.best_bpb is None else state.best_bpb
+    if not (config.keep_best and config.eval_every) or bpb.get("all", math.inf) >= best:
+        return state
+    return dataclasses.replace(state, best_step=state.step, best_bpb=bpb["all"])
 
 
 def _open_data(task: Task, codec: Codec, engine: Engine) -> tuple[Feed, dict[str, Any]]:
@@ -187,6 +197,7 @@ def _claim(task: Task, state: State, now: Json) -> None:
         shutil.rmtree(task.output / "model", ignore_errors=True)  # written again from the last checkpoint
     (task.output / MANIFEST).unlink(missing_ok=True)  # until it is finished again
     checkpoints.forget_beyond(task.output, state.step)
+    record.forget_beyond(task.output, state.step)
     write_json(task.output / lineage.RUN, now)
     with whole(task.output / RECIPE) as draft:
         draft.write_text(yaml.safe_dump(task.recipe, allow_unicode=True, sort_keys=False), encoding="utf-8")
@@ -204,8 +215,7 @@ def new_model(task: Task, codec: Codec) -> PreTrainedModel:
             f"{task.verb}.seq_len = {task.config.seq_len} is beyond the model's max_position_embeddings = {room}; "
             "give shorter rows, or train a model with more positions"
         )
-    if task.config.gradient_checkpointing != "none":
-        model.activation_checkpointing_enable()
+    architectures.checkpoint_activations(model, task.config.gradient_checkpointing)
     return model
 
 
@@ -229,63 +239,12 @@ def micro_batch_of(config: TrainConfig, world: int, device: str) -> int:
     return max(1, min(share, wanted))
 
 
-# ---------------------------------------------------------------- what is written
-
-
-def _save(task: Task, state: State, engine: Engine, model: PreTrainedModel, codec: Codec) -> bool:
-    """A checkpoint and a model that can be talked to. All ranks take part; a full disk costs this one only."""
-    state = dataclasses.replace(state, cursors=_all_cursors(task, state, engine))
-    weights = engine.weights()
-    if weights is None:
-        return True
-
-    def write() -> None:
-        checkpoints.save(task.output, state, weights)
-        checkpoints.prune(task.output, task.config.keep, state.decay_start)
-
-    saved = guards.survives_full_disk(f"step {state.step}", write)
-    beyond = state.step >= published_step(task.output / "model", codec)
-    if saved and beyond:  # a longer run keeps the shorter one's model
-        _publish(task, state, weights, model, codec)
-    return saved
-
-
-def _publish(task: Task, state: State, weights: Weights, model: PreTrainedModel, codec: Codec) -> None:
-    training = {"verb": task.verb, "step": state.step, "of": state.total, "tokens": state.tokens, **state.made_from}
-    folder = task.output / "model"
-    guards.survives_full_disk(
-        f"model/ of step {state.step}", lambda: publish(model, weights.masters, codec, training, folder)
-    )
-
-
-def _publish_last(task: Task, state: State, engine: Engine, model: PreTrainedModel, codec: Codec) -> None:
-    """A run that was killed, or had no room, between its last checkpoint and its model makes up for it."""
-    behind = engine.rank == 0 and published_step(task.output / "model", codec) != state.step
-    if engine.sum([float(behind)])[0]:
-        weights = engine.weights()
-        if weights is not None:
-            _publish(task, state, weights, model, codec)
-
-
-def _all_cursors(task: Task, state: State, engine: Engine) -> Json:
-    """Every rank's lanes of a stream, together; a rank may have none, and takes part all the same."""
-    if not task.config.streamed:
-        return state.cursors
-    together: Json = {}
-    for part in engine.gather(state.cursors):
-        for name, cursor in part.items():
-            known = together.setdefault(name, cursor)
-            assert known == cursor, f"ranks disagree on {name}: {known}, {cursor}"
-    return together
-
-
 def _finish(task: Task, state: State, now: Json, codec: Codec) -> None:
     """The manifest comes last: it says that the model is complete."""
     if published_step(task.output / "model", codec) != state.step:
         raise UserError(
             f"{task.output}: the finished model could not be saved (a full disk, or ulimit -f); make room and run again"
         )
-    report.write(task.output, task.verb, state)
     counters = {"steps": state.total, "horizon": horizon(task.config), "tokens": state.tokens}
     packages = ("torch", "transformers", "accelerate", "safetensors")
     write_manifest(task.output, task.verb, now["recipe"], now["inputs"], counters, packages, among="model")

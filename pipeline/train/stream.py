@@ -29,6 +29,9 @@ from utils.stage import Json
 SOURCE = "source"
 """Among the cursors, beside the lanes' numbers: what was read."""
 
+REMEMBERED = 16
+"""Batches whose documents are known; a stream cannot look up what it has read."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Next:
@@ -51,6 +54,8 @@ class Lane:
         self._skip: int = cursor["offset"]  # tokens of the first document that are done with
         self._held: deque[tuple[_Next, np.ndarray]] = deque()
         self._tokens = 0
+        self.made_from: list[int] = []
+        """The documents of which the last sequence's inputs are."""
 
     def cursor(self) -> Json:
         """Where the next sequence begins, as JSON."""
@@ -73,6 +78,10 @@ class Lane:
             self._held.append((document, tokens))
             self._tokens += len(tokens)
         run = self._ahead(length + 1)
+        starts = np.cumsum([0, *(len(tokens) for _, tokens in self._held)])[:-1]
+        self.made_from = [
+            one.number for (one, _), start in zip(self._held, starts, strict=True) if start < self._skip + length
+        ]
         self._skip += length
         while self._skip >= len(self._held[0][1]):
             _, done = self._held.popleft()
@@ -107,6 +116,7 @@ class StreamFeed:
         self._cursors: Json = {}
         self._documents: Iterator[Document] = iter(())
         self._shelf = Shelf()
+        self._made_from: dict[tuple[int, int], list[int]] = {}
 
     @classmethod
     def open(
@@ -129,8 +139,16 @@ class StreamFeed:
             behind = self._lanes[lane].sequence - consumed // self.batch_size
             assert behind == 0, f"lane {lane} is {behind} sequences ahead: a stream cannot go back without its cursors"
             tokens_NP[row] = self._lanes[lane].next(self.seq_len, self._encode, self._read_on)
+            self._made_from[consumed, lane] = self._lanes[lane].made_from
+        for old in [key for key in self._made_from if key[0] <= consumed - REMEMBERED * self.batch_size]:
+            del self._made_from[old]
         ends_N = np.full(len(lanes), self.seq_len + 1)
         return split_rows(tokens_NP, ends_N, self._codec.end_of_text, self._codec.pad)
+
+    def ids(self, consumed: int, lanes: range) -> list[list[str]]:
+        """Of batches that were read here lately: the stream's name, and the numbers of the texts as they were read."""
+        known = [self._made_from.get((consumed, lane)) for lane in lanes]
+        return [[f"{self._stream.name}/{number}" for number in numbers or ()] for numbers in known]
 
     def cursors(self) -> Json:
         """The cursors of the lanes that were read here, and of what; ranks put theirs together in one mapping."""

@@ -17,9 +17,9 @@ from typing import Any
 import torch
 
 from pipeline.train.config import TrainConfig
-from pipeline.train.engine import Engine, Loss, StepResult, Tensors, Weights, accelerator, load_masters
+from pipeline.train.engine import Engine, Loss, StepResult, Weights, accelerator, load_masters
 from pipeline.train.objectives.base import Batch
-from pipeline.train.optimizers import MOMENTS, adamw
+from pipeline.train.optimizers import MOMENTS, Moments, Share, Tensors, adamw
 from utils.console import UserError, say, tell
 
 DEFAULT_CONFIG = str(Path(__file__).resolve().parents[2] / "ds_config.json")
@@ -36,8 +36,10 @@ def deepspeed_config(config: TrainConfig, precision: str, world: int) -> dict[st
         ) from None
     except ValueError as error:
         raise UserError(f"{path}: not valid JSON ({error}); mend it") from None
+    zero = values.setdefault("zero_optimization", {})
     if "ACCELERATE_DEEPSPEED_CONFIG_FILE" not in os.environ:
-        values.setdefault("zero_optimization", {})["stage"] = int(os.environ["ACCELERATE_DEEPSPEED_ZERO_STAGE"])
+        zero["stage"] = int(os.environ["ACCELERATE_DEEPSPEED_ZERO_STAGE"])
+    settle_offload(zero, path)
     micro = max(1, -(-config.batch_size // world))  # only a label: micro-batches are the loop's business
     settled = {
         "train_micro_batch_size_per_gpu": micro,
@@ -64,10 +66,35 @@ def deepspeed_config(config: TrainConfig, precision: str, world: int) -> dict[st
     return values | fixed
 
 
+OFFLOAD = {"offload_optimizer": "--offload_optimizer_device", "offload_param": "--offload_param_device"}
+"""What may live in the CPU's memory: the section of the config file, and the launcher's flag."""
+
+
+def settle_offload(zero: dict[str, Any], path: str) -> None:
+    """The launcher's flags as sections of DeepSpeed's config; what cannot be done is refused."""
+    for section, flag in OFFLOAD.items():
+        asked = os.environ.get(f"ACCELERATE_DEEPSPEED_{flag[2:].upper()}", "none")
+        known = zero.get(section, {}).get("device", "none")
+        if "none" not in (asked, known) and asked != known:
+            raise UserError(f"{flag} {asked} contradicts {section} in {path}; drop the flag")
+        device = asked if known == "none" else known
+        if device not in ("none", "cpu"):
+            raise UserError(f"{section} to {device}: only the CPU's memory is offered; give cpu, or none")
+        if device == "cpu" and section == "offload_param" and zero.get("stage") != 3:
+            raise UserError(f"{section}: only ZeRO-3 can; give zero_stage 3, or offload the optimizer alone")
+        if device == "cpu":
+            zero.setdefault(section, {})["device"] = device
+
+
 class ZeroEngine(Engine):
     """DeepSpeed ZeRO."""
 
     def __init__(self, config: TrainConfig, precision: str):
+        if config.optimizer != "adamw":
+            raise UserError(
+                f"optimizer={config.optimizer} is not offered under DeepSpeed, which shards no state but AdamW's as "
+                f"one process would step; launch.engine=ddp keeps {config.optimizer}, optimizer=adamw keeps ZeRO"
+            )
         if precision == "fp16":
             raise UserError("precision=fp16 is not offered under DeepSpeed; use fp32, or the ddp engine")
         super().__init__(config, precision)
@@ -89,7 +116,7 @@ class ZeroEngine(Engine):
 
     # ------------------------------------------------------------ the model comes in
 
-    def prepare(self, model: torch.nn.Module, weights: Weights | None) -> None:
+    def prepare(self, model: torch.nn.Module, weights: Weights | None, example: Batch | None = None) -> None:
         """See the module's first paragraph for the order, each part of which was found necessary."""
         if weights:
             load_masters(model, weights.masters)
@@ -100,15 +127,36 @@ class ZeroEngine(Engine):
         engine, _ = self.accelerator.prepare(model, optimizer)
         self.model = engine
         self.zero: Any = engine.optimizer
-        self.optimizer = self.zero.optimizer
+        self.inner: Any = self.zero.optimizer
         self._copies = {}
         if weights:
-            self.updates = weights.updates
-        self._make_flat_state(self.updates)
+            self._restore_moments(weights)
+        else:
+            self._make_flat_state(0)
         self._set(None, masters)
-        if weights:
-            for key in MOMENTS:
-                self._set(key, weights.moments[key])
+
+    def _restore_moments(self, weights: Weights) -> None:
+        self.updates = weights.updates
+        self._make_flat_state(weights.updates)
+        for key in MOMENTS:
+            self._set(key, weights.moments[key])
+
+    def restore(self, weights: Weights) -> None:
+        """Back to a checkpoint in the middle of a run; every rank has read all of it."""
+        self._restore_moments(weights)
+        self._set(None, weights.masters)
+        with torch.no_grad():
+            for name, parameter in self._parameters():
+                self._set_copy(parameter, weights.masters[name])
+
+    def _set_copy(self, parameter: Any, master: torch.Tensor) -> None:
+        """The weights that products run with follow their masters by themselves in a step only."""
+        if self.stage < 3:
+            parameter.copy_(master)
+            return
+        parameter.ds_tensor.copy_(self._partition(parameter, master))
+        if parameter.data.numel() == master.numel():  # small ones are never taken apart
+            parameter.data.copy_(master.view(parameter.ds_shape))
 
     def _flat_masters(self) -> list[torch.Tensor]:
         """The flat fp32 tensors that this rank's optimizer steps on; three optimizers, three names."""
@@ -121,7 +169,7 @@ class ZeroEngine(Engine):
     def _make_flat_state(self, updates: int) -> None:
         for flat in self._flat_masters():
             step = torch.tensor(float(updates), device=flat.device)
-            self.optimizer.state[flat] = {"step": step, **{key: torch.zeros_like(flat) for key in MOMENTS}}
+            self.inner.state[flat] = {"step": step, **{key: torch.zeros_like(flat) for key in MOMENTS}}
         if self.stage < 3:  # with two parameter groups DeepSpeed links only the first by itself
             self.zero._hp_optimizer_states_linked = False
             self.zero._lazy_init_hp_params_optimizer_state()
@@ -146,14 +194,18 @@ class ZeroEngine(Engine):
         """ZeRO-3's own setters fail where a size does not divide by the world: write the padded partition."""
         from deepspeed.utils import safe_set_local_fp32_param, safe_set_local_optimizer_state
 
-        size = parameter.ds_tensor.numel()
-        padded = torch.zeros(size * self.world, device=value.device, dtype=torch.float32)
-        padded[: value.numel()] = value.flatten()
-        mine = padded[size * self.rank : size * (self.rank + 1)]
+        mine = self._partition(parameter, value)
         if key is None:
             safe_set_local_fp32_param(parameter, mine)
         else:
             safe_set_local_optimizer_state(parameter, mine, key)
+
+    def _partition(self, parameter: Any, value: torch.Tensor) -> torch.Tensor:
+        """This rank's part of a parameter's value, padded."""
+        size = parameter.ds_tensor.numel()
+        padded = torch.zeros(size * self.world, device=value.device, dtype=torch.float32)
+        padded[: value.numel()] = value.flatten()
+        return padded[size * self.rank : size * (self.rank + 1)]
 
     # ------------------------------------------------------------ a step
 
@@ -161,7 +213,7 @@ class ZeroEngine(Engine):
         """As everywhere: summed losses over the global count; DeepSpeed averages over ranks, hence times world."""
         engine: Any = self.model
         engine.train()
-        for group in self.optimizer.param_groups:
+        for group in self.inner.param_groups:
             group["lr"] = lr
         total = torch.zeros((), device=self.device, dtype=torch.float32)
         for number, batch in enumerate(batches, start=1):
@@ -170,9 +222,18 @@ class ZeroEngine(Engine):
             engine.backward(loss_sum * (self.world / count), scale_wrt_gas=False)
             total += loss_sum.detach()
         engine.step()
-        self.updates += 1
         norm = engine.get_global_grad_norm()
+        if self.zero.overflow:  # the gradient was not finite: DeepSpeed has skipped the step, and says inf
+            self._forget_gradients()
+        else:
+            self.updates += 1
         return StepResult(self.sum([float(total)])[0] / count, float(norm))
+
+    def _forget_gradients(self) -> None:
+        """With the optimizer offloaded, ZeRO-1 and 2 keep the sums of a skipped step, and every later one is inf."""
+        sums = getattr(self.zero, "averaged_gradients", None) if self.stage < 3 else None
+        for group in sums or ():
+            sums[group] = None  # type: ignore[index]
 
     # ------------------------------------------------------------ what goes out
 
@@ -181,7 +242,7 @@ class ZeroEngine(Engine):
         from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
 
         masters: Tensors = {}
-        moments: dict[str, Tensors] = {key: {} for key in MOMENTS}
+        moments: Moments = {key: {} for key in MOMENTS}
         for name, parameter in self._parameters():
             master = safe_get_full_fp32_param(parameter)
             states = {key: safe_get_full_optimizer_state(parameter, key) for key in MOMENTS}
@@ -190,6 +251,17 @@ class ZeroEngine(Engine):
                 for key, value in states.items():
                     moments[key][name] = _copied(value, parameter)
         return Weights(masters, moments, self.updates) if self.rank == 0 else None
+
+    def census(self) -> list[Share]:
+        """AdamW alone, its tensors cut into as many pieces as there are ranks."""
+        return [Share("adamw", len(self.names), sum(self._sizes()))]
+
+    def optimizer_bytes(self) -> list[int]:
+        """As even as can be."""
+        return [4 * len(MOMENTS) * sum(self._sizes()) // self.world] * self.world
+
+    def _sizes(self) -> list[int]:
+        return [getattr(parameter, "ds_numel", parameter.numel()) for _, parameter in self._parameters()]
 
 
 def _copied(value: torch.Tensor, parameter: Any) -> torch.Tensor:

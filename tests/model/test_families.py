@@ -169,6 +169,8 @@ def test_the_cost_of_a_token(tiny):
     assert families.matrix_parameters(tiny(tie_word_embeddings=False)) == 3 * per_layer + 320 * 64
     wanted = 6 * (3 * per_layer + 320 * 64) + 3 * 6 * 4 * 24 * 100
     assert families.flops_per_token(net, 100) == families.flops_per_token(net.config, 100) == wanted
+    of_pairs = families.flops_per_token(net, 100) - families.flops_per_token(net, 0)
+    assert of_pairs == 50 * families.flops_per_pair(net)  # a causal row of 100 sees 50 on average
 
 
 def test_registration_is_the_import():

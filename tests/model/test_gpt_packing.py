@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from model.gpt.documents_yaya_gpt import document_runs, positions_in_documents
+from model.gpt.documents_yaya_gpt import attend_within_documents, document_runs, documents, positions_in_documents
 
 LENGTHS = [[7, 1, 20, 12], [40], [13, 13, 14], [39, 1]]
 
@@ -12,7 +12,7 @@ def places_of(rows: list[list[int]]) -> torch.Tensor:
     return torch.stack([torch.cat([torch.arange(length) for length in lengths]) for lengths in rows])
 
 
-def documents(rows: list[list[int]]):
+def documents_of(rows: list[list[int]]):
     for row, lengths in enumerate(rows):
         start = 0
         for length in lengths:
@@ -26,7 +26,7 @@ def test_packed_equals_alone(tiny, ids, kernel, training):
     net, tokens = tiny().train(training), ids(4, 40)
     net.set_attn_implementation(kernel)
     packed = net(tokens, position_ids=places_of(LENGTHS)).logits
-    for row, span in documents(LENGTHS):
+    for row, span in documents_of(LENGTHS):
         alone = net(tokens[row : row + 1, span]).logits[0]
         assert (packed[row, span] - alone).abs().max() < 1e-5
 
@@ -38,7 +38,7 @@ def test_loop_equals_mask_forward_and_gradients(tiny, ids, monkeypatch):
         net.set_attn_implementation("eager" if kernel == "eager" else "sdpa")
         with monkeypatch.context() as patch:
             if kernel == "mask":  # what a GPU takes
-                patch.setattr("model.gpt.modeling_yaya_gpt.document_runs", lambda places: None)
+                patch.setattr("model.gpt.modeling_yaya_gpt.documents", lambda *given: None)
                 real = net.model._who_sees_whom
 
                 def mask_only(hidden, mask, positions, cache, real=real):
@@ -97,7 +97,7 @@ def test_packed_with_a_mask_is_right(tiny, ids):
             places = places_of(lengths)
             places[:, padding] = 0 if padding.start == 30 else torch.arange(15, 30)[: places[:, padding].shape[1]]
             packed = net(tokens, position_ids=places, attention_mask=mask).logits
-            for row, span in documents(lengths):
+            for row, span in documents_of(lengths):
                 if mask[row, span].all():
                     alone = net(tokens[row : row + 1, span]).logits[0]
                     assert (packed[row, span] - alone).abs().max() < 1e-5, (kernel, padding, span)
@@ -147,3 +147,29 @@ def test_flex_attention_keeps_documents_apart(tiny, ids):
     except (RuntimeError, ImportError, NotImplementedError) as error:
         pytest.skip(f"no FlexAttention here: {error}")
     assert (flexed - wanted).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("lengths", [[[40], [13, 27], [5, 5, 30], [39, 1]], [[300, 100], [400], [129, 128, 143]]])
+def test_tiles_equal_the_loop_forward_and_gradients(ids, lengths):
+    """What bf16 takes on a CPU, in float32, so that a difference would be a mistake and not a rounding."""
+    rows, (heads, shared, width) = places_of(lengths), (6, 2, 8)
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(*rows.shape, number, width) for number in (heads, shared, shared, heads)]
+    query, key, value, grad = (torch.randn(shape, generator=generator) for shape in shapes)
+    results = []
+    for found in (documents(rows, torch.float32, shared), documents(rows, torch.bfloat16, shared)):
+        given = [tensor.clone().requires_grad_() for tensor in (query, key, value)]
+        output = attend_within_documents(*given, found, width**-0.5, 0.0)
+        output.backward(grad)
+        results.append([output.detach(), *(tensor.grad for tensor in given)])
+    assert found.stacks is not None
+    for ours, theirs in zip(*results, strict=True):
+        assert (ours - theirs).abs().max() < 1e-5 * theirs.abs().max()
+
+
+def test_bf16_packed_equals_bf16_alone(tiny, ids):
+    net, tokens = tiny().bfloat16(), ids(4, 40)
+    packed = net(tokens, position_ids=places_of(LENGTHS)).logits.float()
+    for row, span in documents_of(LENGTHS):
+        alone = net(tokens[row : row + 1, span]).logits[0].float()
+        assert (packed[row, span] - alone).abs().max() < 0.03 * alone.abs().max()

@@ -17,11 +17,12 @@ RANK = """
 import sys, time
 from pathlib import Path
 from pipeline.ranks import prepared
+from pipeline.watch import Watch
 workspace = Path(sys.argv[1])
 def prepare():
     time.sleep(float(sys.argv[2]))
     (workspace / "ready").write_text("")
-with prepared(workspace, prepare):
+with prepared(workspace, prepare, Watch()):
     print((workspace / "ready").exists())
     time.sleep(float(sys.argv[3]))
 """

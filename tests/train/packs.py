@@ -35,7 +35,7 @@ def write_pack(
     for name, documents in shards.items():
         with shard_writer(folder / name, VOCABULARY if dtype is np.uint16 else 1 << 20, np.dtype(dtype)) as writer:
             for index, (tokens, spans) in enumerate(documents):
-                writer.add(str(index), np.array(tokens, dtype), spans, len(tokens))
+                writer.add(f"{Path(name).stem}/{index}", np.array(tokens, dtype), spans, len(tokens))
         counts[name] = {"documents": writer.documents, "tokens": writer.tokens}
     return finish(folder, counts, VOCABULARY)
 

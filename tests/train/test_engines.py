@@ -29,6 +29,28 @@ def test_fp32_losses_equal_those_of_one_process(runs: Runs, engine: str) -> None
     assert max(norms) > 0.5  # clipping was at work
 
 
+ENGINES = ["ddp", "zero1", "zero2", "zero3", "ddpx4", "zero1x4", "zero2x4", "zero3x4"]
+"""Two processes each, or four, of which the last has no rows of a batch of 6."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ENGINES)
+def test_forty_steps_are_one_curve_on_any_hardware(runs: Runs, engine: str) -> None:
+    ours, one = losses(runs(engine, steps=40)), losses(runs("single", steps=40))
+    assert len(one) == 40
+    difference = worst(ours, one)
+    print(f"{engine}: {difference:.1e}")
+    assert difference < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ENGINES)
+def test_forty_steps_in_bf16_stay_near_one_another(runs: Runs, engine: str) -> None:
+    difference = worst(losses(runs(engine, "bf16", 40)), losses(runs("single", "bf16", 40)))
+    print(f"{engine}: {difference:.1e}")
+    assert difference < 2e-3
+
+
 @pytest.mark.parametrize(
     "engine", [pytest.param("ddp", marks=pytest.mark.slow), pytest.param("zero2", marks=pytest.mark.slow), "zero3"]
 )

@@ -28,8 +28,8 @@ class Objective:
     count: Callable[[Rows], int]
     """What the loss is divided by, summed over the global batch: known before the model runs."""
 
-    loss: Callable[[torch.nn.Module, Batch], torch.Tensor]
-    """(model, micro-batch) → the sum of the losses of its trained tokens."""
+    loss: Callable[[torch.nn.Module, Batch, float], torch.Tensor]
+    """(model, micro-batch, label smoothing) → the sum of the losses of its trained tokens."""
 
 
 def trained_tokens(rows: Rows) -> int:
@@ -37,6 +37,6 @@ def trained_tokens(rows: Rows) -> int:
     return int(np.count_nonzero(rows.targets != UNTRAINED))
 
 
-def next_token_loss(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+def next_token_loss(model: torch.nn.Module, batch: Batch, label_smoothing: float = 0.0) -> torch.Tensor:
     """Cross-entropy of every target that is trained, summed in fp32; through the model's one door."""
-    return model(**batch).loss_sum  # type: ignore[no-any-return]
+    return model(**batch, label_smoothing=label_smoothing).loss_sum  # type: ignore[no-any-return]

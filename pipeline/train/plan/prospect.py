@@ -17,13 +17,14 @@ import torch
 from transformers import PreTrainedConfig
 
 import model as architectures
+from pipeline.train import lines
 from pipeline.train.cards import CARDS, card, recognised
 from pipeline.train.config import LaunchConfig, ModelConfig, TrainConfig, Verb
 from pipeline.train.engine import DTYPES, resolve_precision
 from pipeline.train.hardware import peak_flops
 from pipeline.train.horizon import steps
 from pipeline.train.lineage import known_run
-from pipeline.train.log import METRICS, read_metrics
+from pipeline.train.log import METRICS
 from pipeline.train.objectives import OBJECTIVES
 from pipeline.train.plan.footprint import BUCKET, ENGINES, ROOM, EngineName, Footprint, Memory, Setting, Sizes
 from pipeline.train.zero import DEFAULT_CONFIG
@@ -221,7 +222,7 @@ def mfu(asked: Asked, verb: Verb, precision: str) -> tuple[float, str]:
         return asked.mfu, tell("as given", "按所给")
     folder = asked.folder(verb)
     known = known_run(folder) or {}
-    measured = [line["mfu"] for line in read_metrics(folder / METRICS) if "loss" in line and line.get("mfu")]
+    measured = [line["mfu"] for line in lines.read(folder / METRICS) if "loss" in line and line.get("mfu")]
     if asked.place.here and known.get("precision") == precision and len(measured) >= ENOUGH:
         return statistics.median(measured), tell(f"measured in {folder}", f"实测于 {folder}")
     return ASSUMED_MFU[asked.place.device], tell(
