@@ -132,7 +132,7 @@ def test_a_plan_needs_nothing_but_the_recipe(tmp_path: Path) -> None:
 
 def test_it_speaks_chinese(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
-    lines = "\n".join(told(*asked(["configs/gpt-64m.yaml", "--gpu", "4090"])))
+    lines = "\n".join(told(*asked([TINY, "--gpu", "4090", "pretrain.epochs=1"])))
     assert "每卡显存" in lines
     assert "尚未打包" in lines
     assert "parameters" not in lines

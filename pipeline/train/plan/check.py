@@ -18,9 +18,10 @@ import model as architectures
 from pipeline.train.config import TrainConfig, Verb
 from pipeline.train.engine import Engine, start
 from pipeline.train.objectives import OBJECTIVES
+from pipeline.train.objectives.base import Batch
 from pipeline.train.plan.footprint import Footprint, Memory, Setting, Sizes
 from pipeline.train.plan.prospect import Asked, shape_of, vocabulary
-from pipeline.train.plan.rehearsal import enable_checkpointing, same_batch
+from pipeline.train.plan.rehearsal import same_batch
 from utils.console import UserError, tell
 
 STEPS = 3
@@ -55,8 +56,7 @@ def compared(asked: Asked, verb: Verb, pieces: int, rows: int) -> tuple[Memory, 
     before = used_so_far(engine.device)
     torch.manual_seed(config.seed)
     model = architectures.build(shape)
-    if config.gradient_checkpointing != "none":
-        enable_checkpointing(model, config.gradient_checkpointing)
+    architectures.checkpoint_activations(model, config.gradient_checkpointing)
     take_steps(engine, model, verb, config, rows, asked.document)
     return memory, peak(engine.device) - before, f"{engine.device.type}, {engine.precision}, {config.optimizer}"
 
@@ -74,8 +74,12 @@ def take_steps(
     """A few steps, as the loop takes them."""
     engine.prepare(model, None)
     batches = [same_batch(engine.device, rows, config.seq_len, document) for _ in range(-(-config.batch_size // rows))]
+
+    def loss(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        return OBJECTIVES[verb].loss(model, batch, config.label_smoothing)
+
     for _ in range(STEPS):
-        engine.step(OBJECTIVES[verb].loss, batches, config.batch_size * config.seq_len, 1e-4)
+        engine.step(loss, batches, config.batch_size * config.seq_len, 1e-4)
 
 
 def used_so_far(device: torch.device) -> float:
