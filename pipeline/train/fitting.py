@@ -22,7 +22,7 @@ import torch
 from pipeline.train.config import TrainConfig
 from pipeline.train.plan.footprint import DTYPES, ROOM, Footprint, Setting, Sizes, even
 from pipeline.train.plan.rehearsal import same_batch
-from utils.console import UserError, say, tell, warn
+from utils.console import UserError, tell, warn
 
 if TYPE_CHECKING:
     from pipeline.train.engine import Engine
@@ -108,7 +108,6 @@ def fitted(config: TrainConfig, model: Any, engine: Engine, rule: int) -> MicroB
     if config.micro_batch == "auto" and engine.device.type == "cuda":
         mine = largest(config, model, engine, rule)
         rows = min(int(found["rows"]) for found in engine.gather({"rows": mine}))
-        say(tell(f"micro_batch = {rows} of {share} rows (auto)", f"micro_batch = {rows}，共 {share} 行（auto）"))
     return MicroBatch(rows, share, config)
 
 

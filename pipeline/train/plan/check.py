@@ -8,6 +8,7 @@ CPU of the process's resident memory beyond what it had before the model.
 from __future__ import annotations
 
 import dataclasses
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,9 +18,10 @@ import model as architectures
 from pipeline.train.config import TrainConfig, Verb
 from pipeline.train.engine import Engine, start
 from pipeline.train.objectives import OBJECTIVES
+from pipeline.train.objectives.base import Batch
 from pipeline.train.plan.footprint import Footprint, Memory, Setting, Sizes
 from pipeline.train.plan.prospect import Asked, shape_of, vocabulary
-from pipeline.train.plan.rehearsal import enable_checkpointing, same_batch
+from pipeline.train.plan.rehearsal import same_batch
 from utils.console import UserError, tell
 
 STEPS = 3
@@ -44,8 +46,9 @@ def compared(asked: Asked, verb: Verb, pieces: int, rows: int) -> tuple[Memory, 
     """What is predicted for steps of at most two micro-batches, what they used, and how they were taken."""
     config = dataclasses.replace(asked.configs[verb], batch_size=min(asked.configs[verb].batch_size, 2 * rows))
     shape = shape_of(asked.model, config, pieces)
-    warm_up(config)
-    engine = start(config, asked.place.precision(config.precision))
+    precision = asked.place.precision(config.precision)
+    warm_up(config, precision)
+    engine = start(config, precision)
     if engine.name != "single" or (engine.device.type == "cuda") != (asked.place.device == "cuda"):
         raise UserError("--check runs in one process on this machine's own device; leave the launcher, and --gpu, out")
     setting = Setting("single", 1, engine.precision, config.optimizer, device=engine.device.type)
@@ -53,16 +56,15 @@ def compared(asked: Asked, verb: Verb, pieces: int, rows: int) -> tuple[Memory, 
     before = used_so_far(engine.device)
     torch.manual_seed(config.seed)
     model = architectures.build(shape)
-    if config.gradient_checkpointing != "none":
-        enable_checkpointing(model, config.gradient_checkpointing)
+    architectures.checkpoint_activations(model, config.gradient_checkpointing)
     take_steps(engine, model, verb, config, rows, asked.document)
     return memory, peak(engine.device) - before, f"{engine.device.type}, {engine.precision}, {config.optimizer}"
 
 
-def warm_up(config: TrainConfig) -> None:
+def warm_up(config: TrainConfig, precision: str) -> None:
     """Libraries take their own memory at their first call: a tiny model makes it."""
     tiny = architectures.build(architectures.family_config("gpt", {"hidden_size": 64, "num_hidden_layers": 1}))
-    engine = start(config, "fp32")
+    engine = start(config, precision)
     take_steps(engine, tiny, "pretrain", dataclasses.replace(config, batch_size=2, seq_len=64), 1, 32)
 
 
@@ -72,14 +74,17 @@ def take_steps(
     """A few steps, as the loop takes them."""
     engine.prepare(model, None)
     batches = [same_batch(engine.device, rows, config.seq_len, document) for _ in range(-(-config.batch_size // rows))]
+
+    def loss(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        return OBJECTIVES[verb].loss(model, batch, config.label_smoothing)
+
     for _ in range(STEPS):
-        engine.step(
-            lambda net, rows: OBJECTIVES[verb].loss(net, rows, 0.0), batches, config.batch_size * config.seq_len, 1e-4
-        )
+        engine.step(loss, batches, config.batch_size * config.seq_len, 1e-4)
 
 
 def used_so_far(device: torch.device) -> float:
     """Bytes in use; the peak is counted from here on."""
+    gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)

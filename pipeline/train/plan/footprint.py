@@ -10,6 +10,7 @@ P parameters over N processes. Of the engines we know what their code allocates 
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -239,8 +240,9 @@ class Footprint:
 
     def largest(self, setting: Setting, room: float) -> int:
         """The largest even micro-batch whose peak fits into so many bytes; 0 if not even one row does."""
-        share = math.ceil(self.config.batch_size / setting.world)
-        return next((rows for rows in even(share) if self.at(setting, rows).peak <= room), 0)
+        sizes = even(math.ceil(self.config.batch_size / setting.world))[::-1]
+        fitting = bisect_right(sizes, room, key=lambda rows: self.at(setting, rows).peak)
+        return sizes[fitting - 1] if fitting else 0
 
 
 def even(share: int) -> list[int]:

@@ -67,8 +67,7 @@ def rehearse_model(
 ) -> Rehearsed:
     """The same for a model that is on the meta device already."""
     model.train()
-    if checkpointing != "none":
-        enable_checkpointing(model, checkpointing)
+    architectures.checkpoint_activations(model, checkpointing)
     if not keep_gradients:
         for parameter in model.parameters():
             parameter.register_post_accumulate_grad_hook(_forget)
@@ -84,11 +83,6 @@ def rehearse_model(
             (loss_sum,), (torch.ones_like(loss_sum),), False, False, (), allow_unreachable=True, accumulate_grad=True
         )
     return Rehearsed(saved, ledger.peak, head.most)
-
-
-def enable_checkpointing(model: Any, kind: Checkpointing) -> None:
-    """As the stage does it before a run."""
-    model.activation_checkpointing_enable()
 
 
 def same_batch(device: torch.device, rows: int, length: int, document: int = 256) -> dict[str, torch.Tensor]:
@@ -144,7 +138,10 @@ class Ledger(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
-        followed = all(hasattr(tensor, "content") for tensor in given)
+        if given and not any(tensor.is_meta for tensor in given):
+            return func(*args, **kwargs)  # integers that the model has written down itself
+        args, kwargs = tree_map(self._known_or_posed, (args, kwargs))
+        followed = all(hasattr(leaf, "content") for leaf in tree_leaves((args, kwargs)) if _is_tensor(leaf))
         try:
             result = func(*args, **kwargs)
         except (NotImplementedError, RuntimeError):  # its result follows from the content of what is given
@@ -161,6 +158,9 @@ class Ledger(TorchDispatchMode):
         if func in INSIDE:
             self._reach(self.alive + INSIDE[func](*args))
         return result
+
+    def _known_or_posed(self, leaf: Any) -> Any:
+        return self.posed(leaf) if _is_tensor(leaf) and not leaf.is_meta else leaf
 
     def _for_real(self, func: Any, args: Any, kwargs: Any) -> Any:
         """An operation on integers alone, done on their content."""
@@ -186,6 +186,10 @@ class Ledger(TorchDispatchMode):
         self.peak, self.recent = max(self.peak, height), max(self.recent, height)
 
 
+def _is_tensor(leaf: Any) -> bool:
+    return isinstance(leaf, torch.Tensor)
+
+
 def _content(leaf: Any) -> Any:
     return getattr(leaf, "content", leaf)
 
@@ -205,10 +209,12 @@ class Disguise(TorchFunctionMode):
             return args[0].untyped_storage().device if asked_by == "torch.utils.checkpoint" else self.device
         if func == torch.Tensor.is_cuda.__get__:  # type: ignore[attr-defined]
             return self.device.type == "cuda"
-        if func is torch.device:
+        if func is torch.tensor:  # written down by the model: its content stays known
+            kwargs.pop("device", None)
+        if func in (torch.device, torch.tensor):
             return func(*args, **kwargs)
         if func is torch.Tensor.tolist:
-            return args[0].content.tolist()
+            return _content(args[0]).tolist()
         if func in (torch.Tensor.cpu, torch.Tensor.cuda):
             return args[0]
         if func is F.scaled_dot_product_attention:
