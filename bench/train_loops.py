@@ -1,0 +1,280 @@
+"""Those who are timed, each in a process of its own: `python -m bench.train_loops '{"name": …}'`.
+
+A line on stdin asks for one step; a line of JSON on stdout says what it took. In between the process sleeps, so that
+several can take turns on one machine, each with the threads, the allocator and the warm caches that are its own.
+
+    padded      Qwen3 of transformers, fp32, every text padded to 340 or cut there, as many people write it
+    unpadded    the same loop, the texts end to end in rows of 340 without padding (and without regard to their edges)
+    ours        the product: its feed, its model and its engine's step
+    compiled    the same, with layers compiled
+    bare        our model and our micro-batches in the shortest loop that trains them in bf16 over fp32 masters
+    peer        a minimind checkout's own model and loop: fp32 on a CPU, texts padded to 340, 8 batches a step
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import model as architectures
+from bench.train_texts import documents
+from pipeline.train import loop
+from pipeline.train.config import PretrainConfig
+from pipeline.train.engine import Engine, resolve_precision, start
+from pipeline.train.feed import ShardFeed
+from pipeline.train.objectives.base import Batch, next_token_loss, trained_tokens
+from pipeline.train.rows import Rows
+
+ROW = 340
+"""What a peer pads every text to."""
+
+PLAIN_ROWS = 32
+"""Texts in a batch of the plain loops: what the peer's trainer has by default."""
+
+
+@dataclass
+class Took:
+    """A step: useful tokens, and seconds."""
+
+    tokens: int
+    seconds: float
+    forward: float = 0.0
+    backward: float = 0.0
+    update: float = 0.0
+    seen: float = 0.0
+    """Positions that a token attends to, on average."""
+
+
+Step = Callable[[], Took]
+
+
+@dataclass(frozen=True)
+class Given:
+    """What is to be timed, and how large it is."""
+
+    name: str
+    folder: str
+    shape: dict[str, int]
+    seq_len: int = 512
+    batch_size: int = 32
+    micro_batch: int = 8
+    threads: int = 0
+    peer: str = ""
+
+
+def make(given: Given) -> Step:
+    """The step of one contender, prepared up to its first call."""
+    torch.manual_seed(0)
+    if given.threads:
+        torch.set_num_threads(given.threads)
+    if given.name in ("padded", "unpadded"):
+        return plain(given)
+    if given.name == "peer":
+        return peer(given)
+    return bare(given) if given.name == "bare" else ours(given)
+
+
+# ---------------------------------------------------------------- the loop that everyone writes
+
+
+def padded_batches(folder: Path) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Inputs and labels (-100 on padding) of [rows, 340], a text a row."""
+    texts = cycle(documents(folder))
+    while True:
+        inputs = torch.zeros(PLAIN_ROWS, ROW, dtype=torch.long)
+        labels = torch.full_like(inputs, -100)
+        for row in range(PLAIN_ROWS):
+            tokens = torch.tensor(next(texts)[:ROW])
+            inputs[row, : len(tokens)] = labels[row, : len(tokens)] = tokens
+        yield inputs, labels
+
+
+def full_batches(folder: Path) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """The same texts end to end in rows that are full."""
+    stream = torch.tensor([token for tokens in documents(folder) for token in tokens])
+    size = PLAIN_ROWS * ROW
+    for number in cycle(range(len(stream) // size)):
+        rows = stream[number * size : (number + 1) * size].view(PLAIN_ROWS, ROW)
+        yield rows, rows
+
+
+def plain(given: Given) -> Step:
+    """transformers' Qwen3, AdamW, cross-entropy over all logits, fp32."""
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    config = Qwen3Config(**given.shape, tie_word_embeddings=True, attn_implementation="sdpa")
+    net = Qwen3ForCausalLM(config).float().train()
+    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-4, fused=True)
+    batches = (padded_batches if given.name == "padded" else full_batches)(Path(given.folder))
+
+    def step() -> Took:
+        inputs, labels = next(batches)
+        mask = (labels != -100).long() if given.name == "padded" else None
+        began = time.perf_counter()
+        loss = net(inputs, attention_mask=mask, labels=labels, use_cache=False).loss
+        forward = time.perf_counter()
+        loss.backward()
+        backward = time.perf_counter()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        done = time.perf_counter()
+        useful = int((labels[:, 1:] != -100).sum())
+        return Took(useful, done - began, forward - began, backward - forward, done - backward)
+
+    return step
+
+
+def peer(given: Given) -> Step:
+    """A minimind checkout: its model, and its pretraining loop as it runs on a CPU."""
+    sys.path.insert(0, given.peer)
+    from model.model_minimind import MiniMindConfig, MiniMindForCausalLM  # type: ignore[import-not-found]
+
+    net = MiniMindForCausalLM(MiniMindConfig(**given.shape)).train()
+    optimizer = torch.optim.AdamW(net.parameters(), lr=5e-4)
+    batches, accumulation = padded_batches(Path(given.folder)), 8
+    turn = 0
+
+    def step() -> Took:
+        nonlocal turn
+        inputs, labels = next(batches)
+        began = time.perf_counter()
+        result = net(inputs, labels=labels)
+        ((result.loss + result.aux_loss) / accumulation).backward()
+        turn += 1
+        if turn % accumulation == 0:
+            torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        return Took(int((labels[:, 1:] != -100).sum()), time.perf_counter() - began)
+
+    return step
+
+
+# ---------------------------------------------------------------- ours
+
+
+def our_config(given: Given) -> PretrainConfig:
+    return PretrainConfig(
+        max_steps=1000, batch_size=given.batch_size, seq_len=given.seq_len, micro_batch=given.micro_batch, lr=1e-4
+    )
+
+
+def our_batches(given: Given, config: PretrainConfig) -> Iterator[tuple[list[Rows], int]]:
+    """A step's micro-batches, and how many tokens they train."""
+    feed = ShardFeed(Path(given.folder) / "pack", "pretrain", config.seq_len, 0, {}, Path(given.folder) / "plan")
+    number = loop.rounds(config.batch_size, 1, given.micro_batch)
+    for turn in cycle(range(feed.sequences // config.batch_size)):
+        rows = feed.rows(turn * config.batch_size, range(config.batch_size))
+        yield loop.micro_batches(rows, number, given.micro_batch), trained_tokens(rows)
+
+
+def our_model(given: Given) -> Any:
+    torch.manual_seed(0)
+    net = architectures.build(architectures.family_config("gpt", given.shape))
+    for name, weight in net.named_parameters():  # a fresh model's are zero, and zeros may be multiplied faster
+        if name.endswith(("o_proj.weight", "down_proj.weight")):
+            torch.nn.init.normal_(weight, std=0.02)
+    return net
+
+
+def ours(given: Given) -> Step:
+    """Feed, model and engine, as `loop.train` puts them together."""
+    config = our_config(given)
+    engine = start(config, resolve_precision(config.precision))
+    net = our_model(given)
+    engine.prepare(net, None)
+    if given.name == "compiled":
+        architectures.compile_layers(net)
+    batches = our_batches(given, config)
+    clock = Clock(engine)
+
+    def step() -> Took:
+        began = time.perf_counter()
+        micro, count = next(batches)
+        clock.forward = clock.update = 0.0
+        engine.step(clock.loss, [loop.on(engine.device, rows) for rows in micro], count, config.lr)
+        took = time.perf_counter() - began
+        seen = float(np.mean([rows.position_ids.mean() + 1 for rows in micro]))
+        return Took(count, took, clock.forward, took - clock.forward - clock.update, clock.update, seen)
+
+    return step
+
+
+class Clock:
+    """Time in the forward pass, and in the optimizer."""
+
+    def __init__(self, engine: Engine):
+        self.forward = self.update = self._began = 0.0
+        engine.optimizer.register_step_pre_hook(self._start)
+        engine.optimizer.register_step_post_hook(self._stop)
+
+    def loss(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        began = time.perf_counter()
+        loss = next_token_loss(model, batch)
+        self.forward += time.perf_counter() - began
+        return loss
+
+    def _start(self, *_: Any) -> None:
+        self._began = time.perf_counter()
+
+    def _stop(self, *_: Any) -> None:
+        self.update += time.perf_counter() - self._began
+
+
+def bare(given: Given) -> Step:
+    """What has to be done, and nothing else: forward, backward, fp32 sums of gradients, clipping, AdamW, the copy."""
+    config = our_config(given)
+    net = our_model(given)
+    masters = [weight.detach().clone().requires_grad_() for weight in net.parameters()]
+    net.to(torch.bfloat16).train()
+    weights = list(net.parameters())
+    matrices = [master for master in masters if master.dim() > 1]
+    gains = [master for master in masters if master.dim() <= 1]
+    groups = [{"params": matrices, "weight_decay": 0.1}, {"params": gains, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=config.lr, fused=True)
+    batches = our_batches(given, config)
+
+    def step() -> Took:
+        began = time.perf_counter()
+        micro, count = next(batches)
+        for rows in micro:
+            (net(**loop.on(torch.device("cpu"), rows)).loss_sum / count).backward()
+            for weight, master in zip(weights, masters, strict=True):
+                assert weight.grad is not None
+                master.grad = weight.grad.float() if master.grad is None else master.grad.add_(weight.grad)
+                weight.grad = None
+        torch.nn.utils.clip_grad_norm_(masters, 1.0, foreach=True)
+        optimizer.step()
+        optimizer.zero_grad()
+        with torch.no_grad():
+            for weight, master in zip(weights, masters, strict=True):
+                weight.copy_(master)
+        return Took(count, time.perf_counter() - began)
+
+    return step
+
+
+def main() -> None:
+    """Serve steps until stdin ends. Only JSON goes to stdout."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    given = Given(**json.loads(sys.argv[1]))
+    step = make(given)
+    for _ in sys.stdin:
+        took = asdict(step()) | {"threads": torch.get_num_threads()}
+        print(json.dumps(took), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()
