@@ -64,7 +64,7 @@ class Given:
 
     name: str
     folder: str
-    shape: dict[str, int]
+    shape: dict[str, Any]
     seq_len: int = 512
     batch_size: int = 32
     micro_batch: int = 8
@@ -216,8 +216,9 @@ class Clock:
 
     def __init__(self, engine: Engine):
         self.forward = self.update = self._began = 0.0
-        engine.optimizer.register_step_pre_hook(self._start)
-        engine.optimizer.register_step_post_hook(self._stop)
+        optimizer: Any = engine.optimizer
+        optimizer.inner.register_step_pre_hook(self._start)
+        optimizer.inner.register_step_post_hook(self._stop)
 
     def loss(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
         began = time.perf_counter()
