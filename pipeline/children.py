@@ -11,9 +11,10 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.train.guards import follow_parent
 from utils.console import EXIT_FILE, Stopped
 
 LAUNCHER_VARIABLES = ("ACCELERATE_", "TORCHELASTIC_", "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE",
@@ -30,7 +31,8 @@ def run_child(words: Sequence[str]) -> None:
         env = {k: v for k, v in os.environ.items() if not k.startswith(LAUNCHER_VARIABLES)}
         env |= {EXIT_FILE: str(note), "YAYA_PARENT": str(os.getpid()), "PYTHONUNBUFFERED": "1"}
         env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
-        child = subprocess.Popen([sys.executable, *words], env=env, start_new_session=True, preexec_fn=_die_with_us())
+        first = follow_parent if sys.platform.startswith("linux") else None
+        child = subprocess.Popen([sys.executable, *words], env=env, start_new_session=True, preexec_fn=first)
         code = _wait(child)
         noted = note.read_text(encoding="ascii") if note.is_file() else ""
     if code:
@@ -47,16 +49,3 @@ def _wait(child: subprocess.Popen[bytes]) -> int:
             child.send_signal(signal.SIGINT)
         except Stopped:
             child.send_signal(signal.SIGTERM)
-
-
-def _die_with_us() -> Callable[[], None] | None:
-    if not sys.platform.startswith("linux"):
-        return None
-    import ctypes
-
-    libc = ctypes.CDLL(None)
-
-    def ask_kernel() -> None:
-        libc.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-
-    return ask_kernel

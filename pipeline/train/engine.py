@@ -92,14 +92,20 @@ def check_launcher(config: TrainConfig, precision: str) -> None:
         raise UserError(f"--gradient_clipping {clip} contradicts clip={config.clip:g} of the recipe; drop the flag")
 
 
+_JOINED: list[Engine] = []
+"""Held to the end of the process: a gloo group that is let go in the middle of an error waits for ever."""
+
+
 def start(config: TrainConfig, precision: str) -> Engine:
     """Join the launch this process belongs to, and say how its steps are taken."""
     check_launcher(config, precision)
     if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true":
         from pipeline.train.zero import ZeroEngine  # deepspeed is imported only where it is used
 
-        return ZeroEngine(config, precision)
-    return Engine(config, precision)
+        _JOINED.append(ZeroEngine(config, precision))
+    else:
+        _JOINED.append(Engine(config, precision))
+    return _JOINED[-1]
 
 
 def accelerator(cpu: bool, plugin: Any = None) -> Any:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -43,11 +45,23 @@ def stop_request() -> Iterator[StopRequest]:
             signal.signal(number, handler)
 
 
+def follow_parent() -> None:
+    """Let the kernel (Linux's) end this process when the one that started it dies, whatever its threads wait for."""
+    if not sys.platform.startswith("linux"):
+        return
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
 def die_with_launcher() -> None:
-    """A launcher killed by force leaves its workers behind; each watches its parent and follows it."""
+    """A launcher killed by force leaves its workers behind; each follows it, and elsewhere than on Linux watches it.
+
+    The thread alone would not do: torch may wait for a thread of its own in the middle of an error, holding the lock
+    that all Python threads need.
+    """
     if "TORCHELASTIC_RUN_ID" not in os.environ and "YAYA_PARENT" not in os.environ:
         return
     parent = os.getppid()
+    follow_parent()
 
     def watch() -> None:
         while os.getppid() == parent:
