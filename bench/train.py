@@ -40,6 +40,7 @@ SHAPE = {
     "num_hidden_layers": 8,
     "num_attention_heads": 8,
     "num_key_value_heads": 4,
+    "head_dim": 64,  # Qwen3 would take 128 otherwise
     "intermediate_size": 1408,
     "max_position_embeddings": 1024,
 }

@@ -102,10 +102,12 @@ def start(config: TrainConfig, precision: str) -> Engine:
     if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true":
         from pipeline.train.zero import ZeroEngine  # deepspeed is imported only where it is used
 
-        _JOINED.append(ZeroEngine(config, precision))
+        engine: Engine = ZeroEngine(config, precision)
     else:
-        _JOINED.append(Engine(config, precision))
-    return _JOINED[-1]
+        engine = Engine(config, precision)
+    if engine.world > 1:
+        _JOINED.append(engine)
+    return engine
 
 
 def accelerator(cpu: bool, plugin: Any = None) -> Any:
