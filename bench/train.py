@@ -32,6 +32,7 @@ from bench.train_texts import VOCABULARY, prepared, raw_texts
 from pipeline.train.engine import DTYPES, resolve_precision
 from pipeline.train.hardware import peak_flops
 from utils.codec import Codec
+from utils.console import WAITING
 from utils.memory import keep_freed
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,7 +55,7 @@ class Contender:
     def __init__(self, given: Given):
         self.name, self.first, self.threads = given.name, 0.0, 0
         words = [sys.executable, "-m", "bench.train_loops", json.dumps(asdict(given))]
-        env = os.environ | ({} if given.name in ("padded", "unpadded", "peer") else {"OMP_WAIT_POLICY": "passive"})
+        env = os.environ | ({} if given.name in ("padded", "unpadded", "peer") else WAITING)
         self._process = subprocess.Popen(
             words, cwd=ROOT, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
@@ -152,6 +153,7 @@ def main() -> None:
     parser.add_argument("--seq-len", type=int, default=512)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--micro-batch", type=int, default=8)
+    parser.add_argument("--plain-rows", type=int, default=32, help="texts in a batch of the plain loops")
     parser.add_argument("--folder", type=Path, help="keeps texts and tokenizer for the next time")
     parser.add_argument("--peer", default="", help="a minimind checkout, whose model and loop are timed as well")
     parser.add_argument("--overhead", action="store_true")
@@ -183,6 +185,7 @@ def measure(asked: argparse.Namespace, folder: Path) -> None:
         seq_len=asked.seq_len,
         batch_size=4 if asked.quick else asked.batch_size,
         micro_batch=2 if asked.quick else asked.micro_batch,
+        plain_rows=4 if asked.quick else asked.plain_rows,
         peer=asked.peer,
     )
     names = ["padded", "unpadded", "ours"]

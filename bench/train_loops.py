@@ -38,9 +38,6 @@ from pipeline.train.rows import Rows
 ROW = 340
 """What a peer pads every text to."""
 
-PLAIN_ROWS = 32
-"""Texts in a batch of the plain loops: what the peer's trainer has by default."""
-
 
 @dataclass
 class Took:
@@ -68,6 +65,8 @@ class Given:
     seq_len: int = 512
     batch_size: int = 32
     micro_batch: int = 8
+    plain_rows: int = 32
+    """Texts in a batch of the plain loops: what the peer's trainer has by default."""
     threads: int = 0
     peer: str = ""
 
@@ -87,25 +86,25 @@ def make(given: Given) -> Step:
 # ---------------------------------------------------------------- the loop that everyone writes
 
 
-def padded_batches(folder: Path) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def padded_batches(folder: Path, rows: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Inputs and labels (-100 on padding) of [rows, 340], a text a row."""
     texts = cycle(documents(folder))
     while True:
-        inputs = torch.zeros(PLAIN_ROWS, ROW, dtype=torch.long)
+        inputs = torch.zeros(rows, ROW, dtype=torch.long)
         labels = torch.full_like(inputs, -100)
-        for row in range(PLAIN_ROWS):
+        for row in range(rows):
             tokens = torch.tensor(next(texts)[:ROW])
             inputs[row, : len(tokens)] = labels[row, : len(tokens)] = tokens
         yield inputs, labels
 
 
-def full_batches(folder: Path) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def full_batches(folder: Path, rows: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """The same texts end to end in rows that are full."""
     stream = torch.tensor([token for tokens in documents(folder) for token in tokens])
-    size = PLAIN_ROWS * ROW
+    size = rows * ROW
     for number in cycle(range(len(stream) // size)):
-        rows = stream[number * size : (number + 1) * size].view(PLAIN_ROWS, ROW)
-        yield rows, rows
+        batch = stream[number * size : (number + 1) * size].view(rows, ROW)
+        yield batch, batch
 
 
 def plain(given: Given) -> Step:
@@ -116,7 +115,7 @@ def plain(given: Given) -> Step:
     config._attn_implementation = "sdpa"
     net = Qwen3ForCausalLM(config).float().train()
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-4, fused=True)
-    batches = (padded_batches if given.name == "padded" else full_batches)(Path(given.folder))
+    batches = (padded_batches if given.name == "padded" else full_batches)(Path(given.folder), given.plain_rows)
 
     def step() -> Took:
         inputs, labels = next(batches)
@@ -143,7 +142,7 @@ def peer(given: Given) -> Step:
 
     net = MiniMindForCausalLM(MiniMindConfig(**given.shape)).train()
     optimizer = torch.optim.AdamW(net.parameters(), lr=5e-4)
-    batches, accumulation = padded_batches(Path(given.folder)), 8
+    batches, accumulation = padded_batches(Path(given.folder), given.plain_rows), 8
     turn = 0
 
     def step() -> Took:

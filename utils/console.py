@@ -106,11 +106,16 @@ def no_room(error: BaseException) -> tuple[str, str]:
     return "disk full", "磁盘已满"
 
 
+WAITING = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "1000"}
+"""How threads wait for each other: some microseconds awake, then asleep. Awake for long, as they do unasked, they slow
+each other down where cores are shared: products of a small model ran ten times slower beside one other process. Asleep
+at once, a training step takes a sixth longer, and half as long again beside another process (docs/lab-notes.md)."""
+
+
 def run_program(main: Callable[[], None]) -> NoReturn:
     """Run `main` and end the process as the house ends: see the module's first paragraph."""
-    # Threads that wait by spinning slow each other down where cores are shared: products of a small model ran
-    # ten times slower beside one other process. Has to be said before torch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    for name, value in WAITING.items():  # has to be said before torch is imported
+        os.environ.setdefault(name, value)
     _make_streams_bearable()
     code = _exit_code(main)
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # all is said: an impatient second Ctrl-C ends what is left at once

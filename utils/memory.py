@@ -9,19 +9,29 @@ import ctypes
 import sys
 from pathlib import Path
 
+ALL = 2**31 - 1
+"""For `keep_freed`: whatever was freed."""
+
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # names of glibc's mallopt
 
 
-def keep_freed() -> None:
-    """Let freed arrays of up to 32 MB (glibc takes no more), 64 MB in all, stay with this process."""
+_most = 0
+
+
+def keep_freed(most: int = 64 << 20) -> None:
+    """Let freed arrays of up to 32 MB (glibc takes no more), `most` bytes in all, stay with this process.
+
+    Of several calls the one that keeps most holds."""
+    global _most
     if not sys.platform.startswith("linux"):
         return
     try:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):  # another C library
         return
+    _most = max(_most, most)
     mallopt(_MMAP_THRESHOLD, 32 << 20)
-    mallopt(_TRIM_THRESHOLD, 64 << 20)
+    mallopt(_TRIM_THRESHOLD, _most)
     mallopt(_TOP_PAD, 16 << 20)
 
 

@@ -1,8 +1,8 @@
 """Documents packed into rows: position ids come in; where documents begin, and attention inside them, go out.
 
-A row is packed when its position ids start again. Everywhere, transformers' own masks keep documents apart;
-on a CPU a loop over the documents does the same several times faster, because it never computes what a mask
-discards.
+A row is packed when its position ids start again. Everywhere, transformers' own masks keep documents apart; what
+never computes what a mask discards is several times faster: on a GPU a kernel for runs (`varlen_yaya_gpt.py`), on a
+CPU tiles in bf16 (`tiles_yaya_gpt.py`) and a loop over the documents in float32.
 
 Shapes: B rows, T tokens of a row, H query heads, K key and value heads, D width of a head.
 """
@@ -14,6 +14,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from .tiles_yaya_gpt import Stacks, TiledAttention, stacks
+from .varlen_yaya_gpt import attend_runs, document_edges
 
 
 def positions_in_documents(position_ids_BT: torch.Tensor, mask_BT: torch.Tensor | None) -> torch.Tensor | None:
@@ -54,17 +55,24 @@ class Documents:
     """The documents of packed rows, as attention takes them; made once a forward."""
 
     runs: list[tuple[int, int]]
+    """On a CPU: (length, how many) of neighbours."""
+    edges_D1: torch.Tensor | None = None
+    """On a GPU: where they begin, and where the last ends."""
+    longest: int = 0
+    """No document is longer, as far as is known without looking."""
     stacks: Stacks | None = None
     """For products below float32; in float32 the flash kernel is the faster one."""
 
 
 def documents(places_BT: torch.Tensor, dtype: torch.dtype, key_value_heads: int) -> Documents:
-    """On a CPU: what the loop needs, and what the tiles need if they serve."""
+    """What the GPU's kernel needs; or the CPU's loop, and its tiles if they serve."""
+    if places_BT.device.type == "cuda":
+        return Documents([], document_edges(places_BT), places_BT.shape[1])
     runs = document_runs(places_BT)
     if dtype != torch.bfloat16:
         return Documents(runs)
     lengths = [length for length, count in runs for _ in range(count)]
-    return Documents(runs, stacks(lengths, key_value_heads))
+    return Documents(runs, stacks=stacks(lengths, key_value_heads))
 
 
 def attend_within_documents(
@@ -77,8 +85,10 @@ def attend_within_documents(
 ) -> torch.Tensor:
     """Causal attention inside each document; comes back as [B, T, H, D]."""
     query, key, value = (tensor.flatten(0, 1) for tensor in (query_BTHD, key_BTKD, value_BTKD))
-    if documents.stacks is not None and not dropout:
-        output: torch.Tensor = TiledAttention.apply(query, key, value, documents.stacks, scaling)
+    if documents.edges_D1 is not None:
+        output: torch.Tensor = attend_runs(query, key, value, documents.edges_D1, documents.longest, scaling)
+    elif documents.stacks is not None and not dropout:
+        output = TiledAttention.apply(query, key, value, documents.stacks, scaling)
     else:
         output = _loop(query, key, value, documents.runs, scaling, dropout)
     return output.view_as(query_BTHD)

@@ -21,7 +21,7 @@ from transformers import initialization as init
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.masking_utils import create_causal_mask
 from transformers.modeling_outputs import BaseModelOutputWithPast, ModelOutput
-from transformers.utils import can_return_tuple
+from transformers.utils import can_return_tuple, logging
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_yaya_gpt import YayaGPTConfig
@@ -34,6 +34,9 @@ from .layers_yaya_gpt import (
     YayaGPTRMSNorm,
     rotations,
 )
+from .varlen_yaya_gpt import why_no_varlen
+
+logger = logging.get_logger(__name__)
 
 
 @dataclass
@@ -133,7 +136,7 @@ class YayaGPTModel(YayaGPTPreTrainedModel):
         position_ids: torch.Tensor | None,
         past_key_values: Cache | None,
     ) -> tuple[Any, Documents | None, torch.Tensor | None]:
-        """The mask for the config's kernel, or on a CPU the documents to loop over; and places in documents.
+        """The mask for the config's kernel, or the documents for what needs none; and places in documents.
 
         Asked once a forward, because looking for edges makes a GPU wait.
         """
@@ -142,8 +145,8 @@ class YayaGPTModel(YayaGPTPreTrainedModel):
         places_BT = self._packed_places(hidden_BTD, attention_mask, position_ids, past_key_values)
         if places_BT is not None:
             attention_mask = None
-            heads = cast("int", self.config.num_key_value_heads)
-            if hidden_BTD.device.type == "cpu" and self.config._attn_implementation == "sdpa":
+            if self.config._attn_implementation == "sdpa" and self._knows_documents(hidden_BTD):
+                heads = cast("int", self.config.num_key_value_heads)
                 return None, documents(places_BT, hidden_BTD.dtype, heads), places_BT
         tracing = torch.compiler.is_compiling()  # then transformers reads the positions itself
         mask = create_causal_mask(
@@ -154,6 +157,17 @@ class YayaGPTModel(YayaGPTPreTrainedModel):
             position_ids=position_ids if tracing else places_BT,
         )
         return mask, None, places_BT
+
+    def _knows_documents(self, hidden_BTD: torch.Tensor) -> bool:
+        """Is there something better than a mask for packed rows on this device? If not, a GPU's user is told why."""
+        device = hidden_BTD.device
+        if device.type != "cuda":
+            return device.type == "cpu"
+        dropout = self.config.attention_dropout if self.training else 0.0
+        why_not = why_no_varlen(device, hidden_BTD.dtype, cast("int", self.config.head_dim), dropout)
+        if why_not:
+            logger.warning_once(f"packed rows go through a mask, which is slower than varlen_attn: {why_not}")
+        return not why_not
 
     def _packed_places(
         self,

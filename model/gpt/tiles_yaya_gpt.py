@@ -25,11 +25,9 @@ MOST = 8
 
 
 @dataclass(frozen=True)
-class Stacks:
-    """Where each token of a batch lies when its documents are stacked by length; for one number of key heads."""
+class Slots:
+    """An order of the R slots that the tokens and heads of a batch are laid out in."""
 
-    shapes: list[tuple[int, int]]
-    """(documents, padded length) of each stack."""
     source_R: torch.Tensor
     """The token and head, counted through [N, K], that a slot holds; padding repeats a document's last token."""
     padding: torch.Tensor
@@ -37,11 +35,38 @@ class Stacks:
     place_NK: torch.Tensor
     """The slot of each token and head."""
 
-    def of(self, slots_RX: torch.Tensor, heads: int) -> Iterator[torch.Tensor]:
-        """Each stack's part of a tensor over slots, as [C * K, P, …]."""
-        sizes = [count * heads * length for count, length in self.shapes]
-        for (count, length), part in zip(self.shapes, slots_RX.split(sizes), strict=True):
+    def laid_out(self, tensor_NHE: torch.Tensor, heads: int) -> torch.Tensor:
+        """[R, G * E]: the query heads that share a key head stay side by side."""
+        return tensor_NHE.reshape(len(tensor_NHE) * heads, -1).index_select(0, self.source_R)
+
+    def by_token(self, tensor_RX: torch.Tensor, tokens: int, width: int) -> torch.Tensor:
+        """The way back, to [N, H, E]."""
+        return tensor_RX.index_select(0, self.place_NK).view(tokens, -1, width)
+
+
+@dataclass(frozen=True)
+class Stacks:
+    """How documents are stacked by length, for one number of key heads."""
+
+    shapes: list[tuple[int, int]]
+    """(documents, padded length) of each stack."""
+    keys: Slots
+    """Stack by stack, [C, K, P]."""
+    queries: Slots
+    """Stack by stack, [tiles, C, K, TILE], so that a tile of queries lies in one piece."""
+
+    def tiles(self, slots_RX: torch.Tensor, heads: int, width: int) -> Iterator[torch.Tensor]:
+        """Each stack's part of a tensor laid out as queries: [tiles, C * K, TILE * G, E]."""
+        for (count, length), part in zip(self.shapes, self._parts(slots_RX, heads), strict=True):
+            yield part.view(length // TILE, count * heads, -1, width)
+
+    def whole(self, slots_RE: torch.Tensor, heads: int) -> Iterator[torch.Tensor]:
+        """Each stack's part of a tensor laid out as keys: [C * K, P, E]."""
+        for (count, length), part in zip(self.shapes, self._parts(slots_RE, heads), strict=True):
             yield part.view(count * heads, length, -1)
+
+    def _parts(self, slots_RX: torch.Tensor, heads: int) -> tuple[torch.Tensor, ...]:
+        return slots_RX.split([count * heads * length for count, length in self.shapes])
 
 
 def stacks(lengths: list[int], heads: int) -> Stacks:
@@ -57,14 +82,24 @@ def stacks(lengths: list[int], heads: int) -> Stacks:
         shapes.append((len(some), padded))
         places_P, inside_C1 = torch.arange(padded), lengths_D[some][:, None]
         tokens_CP = starts_D[some][:, None] + torch.minimum(places_P, inside_C1 - 1)
-        source_CKP = tokens_CP[:, None] * heads + torch.arange(heads)[:, None]
-        sources.append(source_CKP.flatten())
-        paddings.append((places_P >= inside_C1)[:, None].expand(source_CKP.shape).flatten())
-    source_R, is_padding_R = torch.cat(sources), torch.cat(paddings)
-    place_NK = torch.empty(sum(lengths) * heads, dtype=torch.long)
+        sources.append(tokens_CP[:, None] * heads + torch.arange(heads)[:, None])
+        paddings.append((places_P >= inside_C1)[:, None].expand(sources[-1].shape))
+    keys = _slots(sources, paddings, sum(lengths) * heads)
+    queries = _slots([_by_tile(part) for part in sources], [_by_tile(part) for part in paddings], sum(lengths) * heads)
+    return Stacks(shapes, keys, queries)
+
+
+def _by_tile(slots_CKP: torch.Tensor) -> torch.Tensor:
+    return slots_CKP.unflatten(2, (-1, TILE)).permute(2, 0, 1, 3)
+
+
+def _slots(sources: list[torch.Tensor], paddings: list[torch.Tensor], count: int) -> Slots:
+    source_R = torch.cat([part.flatten() for part in sources])
+    is_padding_R = torch.cat([part.flatten() for part in paddings])
     real = (~is_padding_R).nonzero().squeeze(1)
+    place_NK = torch.empty(count, dtype=torch.long)
     place_NK[source_R[real]] = real
-    return Stacks(shapes, source_R, is_padding_R.nonzero().squeeze(1), place_NK)
+    return Slots(source_R, is_padding_R.nonzero().squeeze(1), place_NK)
 
 
 def _parted(numbers: list[int]) -> Iterator[list[int]]:
@@ -93,52 +128,48 @@ class TiledAttention(torch.autograd.Function):
     def forward(
         ctx: Any, query_NHE: torch.Tensor, key_NKE: torch.Tensor, value_NKE: torch.Tensor, where: Stacks, scaling: float
     ) -> torch.Tensor:
-        heads = key_NKE.shape[1]
-        groups = query_NHE.shape[1] // heads
-        query = _stacked(query_NHE, heads, where).mul_(scaling)
-        key, value = (_stacked(tensor, heads, where) for tensor in (key_NKE, value_NKE))
-        output = torch.empty_like(query)
-        hidden_MM = _hidden(query)
-        for q, k, v, out in zip(*(where.of(tensor, heads) for tensor in (query, key, value, output)), strict=True):
-            q, out = (tensor.unflatten(2, (groups, -1)).flatten(1, 2) for tensor in (q, out))
-            for end in range(TILE, k.shape[1] + 1, TILE):
-                tile = slice((end - TILE) * groups, end * groups)
-                out[:, tile] = torch.bmm(weights(q[:, tile], k[:, :end], hidden_MM), v[:, :end])
+        tokens, heads, width = key_NKE.shape
+        query = where.queries.laid_out(query_NHE, heads).mul_(scaling)
+        key, value = (where.keys.laid_out(tensor, heads) for tensor in (key_NKE, value_NKE))
+        output, hidden_MM = torch.empty_like(query), _hidden(query)
+        tiled = (where.tiles(tensor, heads, width) for tensor in (query, output))
+        whole = (where.whole(tensor, heads) for tensor in (key, value))
+        for q, out, k, v in zip(*tiled, *whole, strict=True):
+            for tile in range(len(q)):
+                end = (tile + 1) * TILE
+                torch.bmm(weights(q[tile], k[:, :end], hidden_MM), v[:, :end], out=out[tile])
         ctx.save_for_backward(query, key, value)
-        ctx.where, ctx.scaling, ctx.heads, ctx.groups = where, scaling, heads, groups
-        return output.index_select(0, where.place_NK).view_as(query_NHE)
+        ctx.where, ctx.scaling, ctx.shape = where, scaling, (tokens, heads, width)
+        return where.queries.by_token(output, tokens, width)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_NHE: torch.Tensor):
-        where, heads, groups = ctx.where, ctx.heads, ctx.groups
-        grad_out = _stacked(grad_NHE, heads, where).index_fill_(0, where.padding, 0.0)
-        saved = ctx.saved_tensors
-        grads = tuple(torch.empty_like(tensor) for tensor in saved)
-        hidden_MM = _hidden(grad_out)
-        for q, k, v, do, dq, dk, dv in zip(*(where.of(t, heads) for t in (*saved, grad_out, *grads)), strict=True):
-            q, do, dq = (tensor.unflatten(2, (groups, -1)).flatten(1, 2) for tensor in (q, do, dq))
-            length = k.shape[1]
-            for end in range(length, 0, -TILE):  # the last tile sees every key, and writes; the others add
-                tile = slice((end - TILE) * groups, end * groups)
-                p = weights(q[:, tile], k[:, :end], hidden_MM)
-                dp = torch.bmm(do[:, tile], v[:, :end].transpose(1, 2))
+        where: Stacks = ctx.where
+        tokens, heads, width = ctx.shape
+        query, key, value = ctx.saved_tensors
+        grad_out = where.queries.laid_out(grad_NHE, heads).index_fill_(0, where.queries.padding, 0.0)
+        grads = grad_query, grad_key, grad_value = tuple(torch.empty_like(tensor) for tensor in (query, key, value))
+        hidden_MM = _hidden(query)
+        tiled = (where.tiles(tensor, heads, width) for tensor in (query, grad_out, grad_query))
+        whole = (where.whole(tensor, heads) for tensor in (key, value, grad_key, grad_value))
+        for q, do, dq, k, v, dk, dv in zip(*tiled, *whole, strict=True):
+            for tile in reversed(range(len(q))):  # the last tile sees every key, and writes; the others add
+                end = (tile + 1) * TILE
+                seen, last = k[:, :end].contiguous(), tile == len(q) - 1
+                p = weights(q[tile], seen, hidden_MM)
+                dp = torch.bmm(do[tile], v[:, :end].transpose(1, 2))
                 ds = torch._softmax_backward_data(dp, p, -1, p.dtype)
-                dq[:, tile] = torch.bmm(ds, k[:, :end])
-                for total, part in (
-                    (dk, torch.bmm(ds.transpose(1, 2), q[:, tile])),
-                    (dv, torch.bmm(p.transpose(1, 2), do[:, tile])),
-                ):
-                    total.copy_(part) if end == length else total[:, :end].add_(part)
-        grad_query, grad_key, grad_value = (grad.index_select(0, where.place_NK) for grad in grads)
-        width = grad_NHE.shape[-1]
-        by_token = (grad_query.mul_(ctx.scaling), grad_key, grad_value)
-        return *(grad.view(len(grad_NHE), -1, width) for grad in by_token), None, None
-
-
-def _stacked(tensor_NHE: torch.Tensor, heads: int, where: Stacks) -> torch.Tensor:
-    """[R, G * E]: the query heads that share a key head stay side by side."""
-    return tensor_NHE.reshape(len(tensor_NHE) * heads, -1).index_select(0, where.source_R)
+                torch.bmm(ds, seen, out=dq[tile])
+                for total, left, right in ((dk, ds, q[tile]), (dv, p, do[tile])):
+                    if last:
+                        torch.bmm(left.transpose(1, 2), right, out=total)
+                    else:
+                        total[:, :end] += torch.bmm(left.transpose(1, 2), right)
+        grad_query.mul_(ctx.scaling)
+        orders = (where.queries, where.keys, where.keys)
+        back = (order.by_token(grad, tokens, width) for order, grad in zip(orders, grads, strict=True))
+        return *back, None, None
 
 
 def _hidden(like: torch.Tensor) -> torch.Tensor:

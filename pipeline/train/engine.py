@@ -29,6 +29,7 @@ from pipeline.train.fitting import attempted
 from pipeline.train.objectives.base import Batch
 from pipeline.train.optimizers import Moments, Share, Tensors
 from utils.console import UserError
+from utils.memory import ALL, keep_freed
 from utils.stage import Json
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -148,6 +149,8 @@ class Engine:
     def prepare(self, model: torch.nn.Module, weights: Weights | None, example: Batch | None = None) -> None:
         """Take the model over; `weights` are those of a checkpoint, or None for the model's own. With an `example` of
         its batches it is compiled for them."""
+        if self.device.type == "cpu":
+            keep_freed(ALL)  # a step's activations are made anew in the next: clearing their pages takes a tenth of it
         model.to(self.device)
         if weights:
             load_masters(model, weights.masters)

@@ -102,6 +102,7 @@ def steps(run: Run, state: State, stop_signal: Callable[[], int], streak: Streak
             waited = time.perf_counter() - began
             if now.read is None:
                 saved = state.step == begun_at or run.save(state, True)
+                engine.wait()  # a rank that left early would make the launcher end those that still save
                 raise Stopped(stopped(state, run.total, saved), stop_signal() or signal.SIGTERM)
             seed = config.seed + state.consumed + lanes.start  # whatever is drawn, resume draws it again
             lr = learning_rate(config, state.step, run.total, state.warm)
@@ -117,6 +118,7 @@ def steps(run: Run, state: State, stop_signal: Callable[[], int], streak: Streak
             if now.asked or now.late or is_due(state, config):
                 saved, saved_at = run.save(state, now.asked or state.step == run.total), time.monotonic()
             if now.asked:
+                engine.wait()
                 raise Stopped(stopped(state, run.total, saved), stop_signal() or signal.SIGTERM)
     return state
 

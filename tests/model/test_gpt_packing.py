@@ -3,7 +3,14 @@
 import pytest
 import torch
 
-from model.gpt.documents_yaya_gpt import attend_within_documents, document_runs, documents, positions_in_documents
+from model.gpt import varlen_yaya_gpt
+from model.gpt.documents_yaya_gpt import (
+    Documents,
+    attend_within_documents,
+    document_runs,
+    documents,
+    positions_in_documents,
+)
 
 LENGTHS = [[7, 1, 20, 12], [40], [13, 13, 14], [39, 1]]
 
@@ -173,3 +180,53 @@ def test_bf16_packed_equals_bf16_alone(tiny, ids):
     for row, span in documents_of(LENGTHS):
         alone = net(tokens[row : row + 1, span]).logits[0].float()
         assert (packed[row, span] - alone).abs().max() < 0.03 * alone.abs().max()
+
+
+def reference_varlen(
+    query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, *, scale=None, window_size=(-1, -1), enable_gqa=False
+):
+    """What torch's kernel promises, document by document; it runs on a GPU only."""
+    assert window_size == (-1, 0)
+    assert cu_seq_q.dtype == torch.int32
+    assert cu_seq_q[-1] == len(query)
+    assert cu_seq_q.diff().max() <= max_q == max_k
+    parts = [
+        torch.nn.functional.scaled_dot_product_attention(
+            *(tensor[a:b].transpose(0, 1)[None] for tensor in (query, key, value)),
+            is_causal=True,
+            scale=scale,
+            enable_gqa=enable_gqa,
+        )[0].transpose(0, 1)
+        for a, b in zip(cu_seq_q.tolist(), cu_seq_q.tolist()[1:], strict=False)
+    ]
+    return torch.cat(parts)
+
+
+def older_varlen(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, is_causal=False, return_aux=None):
+    """The same as torch 2.10 has it: no scale, no groups."""
+    assert is_causal
+    assert query.shape == key.shape
+    return reference_varlen(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, window_size=(-1, 0))
+
+
+@pytest.mark.parametrize("kernel", [reference_varlen, older_varlen])
+def test_what_a_gpus_kernel_is_given_equals_the_loop(ids, monkeypatch, kernel):
+    monkeypatch.setattr(varlen_yaya_gpt, "varlen_attn", kernel)
+    varlen_yaya_gpt._known.cache_clear()
+    places = places_of(LENGTHS)
+    generator = torch.Generator().manual_seed(0)
+    query, key, value = (torch.randn(4, 40, heads, 8, generator=generator) for heads in (4, 2, 2))
+    on_gpu = Documents([], varlen_yaya_gpt.document_edges(places), 40)
+    for scaling in (8**-0.5, 0.2):
+        ours = attend_within_documents(query, key, value, on_gpu, scaling, 0.0)
+        loop = attend_within_documents(query, key, value, documents(places, torch.float32, 2), scaling, 0.0)
+        assert (ours - loop).abs().max() < 1e-5
+    varlen_yaya_gpt._known.cache_clear()
+
+
+def test_the_kernel_of_this_torch_takes_what_it_is_given():
+    """Its own signature, checked without a GPU."""
+    known = varlen_yaya_gpt._known()
+    assert {"query", "key", "value", "cu_seq_q", "cu_seq_k", "max_q", "max_k"} <= known
+    assert "window_size" in known or "is_causal" in known
+    assert "float32" in varlen_yaya_gpt.why_no_varlen(torch.device("cuda"), torch.float32, 64, 0.0)
