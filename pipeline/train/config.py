@@ -130,7 +130,7 @@ class TrainConfig:
     """Muon's memory of the gradient."""
 
     schedule: Literal["wsd", "cosine", "linear", "noam", "onecycle", "constant"] = "wsd"
-    """How the learning rate moves: wsd warms up, stays, decays; docs/training.md draws them all."""
+    """How the learning rate moves: wsd warms up, stays, decays; docs/training.md tells them apart."""
 
     warmup: float = 0.02
     """Share of the steps that warm up."""
