@@ -148,10 +148,10 @@ def ours(folder: Path, seconds: float) -> Curve:
         max_steps=12, batch_size=4, seq_len=SEQ_LEN, lr=3e-3, muon_lr=0.02, optimizer="muon", warmup=WARMUP, decay=0.6,
         save_every=10**6,
     )  # fmt: skip
-    trial = run(folder, config, "trial")
+    trial = run(folder, config, "trial", SHAPE)
     pace = statistics.median(line["seconds"] for line in trial[4:] if "loss" in line)
     total = max(LOOKS, int(seconds / pace))
-    told = run(folder, replace(config, max_steps=total, eval_every=max(1, total // LOOKS)), "ours")
+    told = run(folder, replace(config, max_steps=total, eval_every=max(1, total // LOOKS)), "ours", SHAPE)
     spent, points = 0.0, []
     for line in told:
         spent += line.get("seconds", 0.0)
@@ -161,11 +161,11 @@ def ours(folder: Path, seconds: float) -> Curve:
     return Curve("ours", points)
 
 
-def run(folder: Path, config: PretrainConfig, name: str) -> list[dict[str, Any]]:
-    """Train, and read what was noted of it."""
+def run(folder: Path, config: PretrainConfig, name: str, shape: dict[str, Any]) -> list[dict[str, Any]]:
+    """Train a model of this shape, and read what was noted of it."""
     output = folder / name
     shutil.rmtree(output, ignore_errors=True)
-    train(Task("pretrain", config, ModelConfig(fields=SHAPE), folder / "tokenizer", folder / "pack", None, output))
+    train(Task("pretrain", config, ModelConfig(fields=shape), folder / "tokenizer", folder / "pack", None, output))
     return list(lines.read(output / METRICS))
 
 
