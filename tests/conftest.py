@@ -147,7 +147,8 @@ def runs(packed: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[...
         key = (engine, precision, steps)
         if key not in made:
             made[key] = shutil.copytree(packed, tmp_path_factory.mktemp("runs") / f"{engine}-{precision}-{steps}")
-            train(engine, made[key], f"pretrain.precision={precision}", f"pretrain.max_steps={steps}")
+            fields = [f"pretrain.precision={precision}", f"pretrain.max_steps={steps}", "pretrain.record_ids=True"]
+            train(engine, made[key], *fields)
         return made[key]
 
     return make

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -67,20 +68,31 @@ def test_fp16_stays_near_fp32(runs: Runs) -> None:
     assert worst(losses(runs("single", "fp16")), losses(runs("single"))) < 2e-3
 
 
+def read(workspace: Path) -> dict[int, list[list[str]]]:
+    """The records of each step's rows, over all ranks that took it."""
+    found: dict[int, list[list[str]]] = {}
+    for path in sorted((workspace / "pretrain").glob("ids-*.jsonl")):
+        for line in map(json.loads, path.read_text(encoding="utf-8").splitlines()):
+            found.setdefault(line["step"], []).extend(line["ids"])
+    return found
+
+
 def test_a_run_moves_between_engines_and_world_sizes(runs: Runs, packed: Path, tmp_path: Path) -> None:
-    """One process, ZeRO-2, ZeRO-3, DDP, one process: each takes the checkpoint of the one before."""
-    whole = losses(runs("single"))
+    """One process, ZeRO-2, ZeRO-3, DDP, one process, each with another micro-batch: each takes the checkpoint of the
+    one before, and reads what one process would have read, once."""
+    whole, once = losses(runs("single")), read(runs("single"))
     previous = runs("single")
-    for step, engine in [(6, "zero2"), (12, "zero3"), (18, "ddp"), (24, "single")]:
+    for step, engine, micro in [(6, "zero2", 3), (12, "zero3", 1), (18, "ddp", 2), (24, "single", 6)]:
         workspace = shutil.copytree(packed, tmp_path / engine)
         shutil.copytree(previous / "pretrain", workspace / "pretrain")
         for checkpoint in (workspace / "pretrain" / "checkpoints").iterdir():
             if int(checkpoint.name[5:]) > step:
                 shutil.rmtree(checkpoint)
         (workspace / "pretrain" / "manifest.json").unlink()
-        said = train(engine, workspace)
+        said = train(engine, workspace, f"pretrain.micro_batch={micro}", "pretrain.record_ids=True")
         assert f"going on from step {step}" in said
         assert worst(losses(workspace), whole) < 1e-4
+        assert read(workspace) == once
         previous = workspace
 
 
