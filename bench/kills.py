@@ -25,7 +25,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 SAVE_EVERY = 7
-EACH = 4
+EACH = 7
 """Steps of a run for each kill: about as far as it comes between two of them, back to its last checkpoint."""
 
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--num_machines", "1", "--num_processes", "2",

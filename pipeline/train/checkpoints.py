@@ -49,6 +49,8 @@ class State:
     cursors: Json = field(default_factory=dict)
     """A stream's lanes: this rank's while it trains, all in a checkpoint; empty for shards."""
     wandb_id: str = ""
+    compiled: bool | None = None
+    """Did the run compile its layers, where that was left to us? Compiled code rounds otherwise."""
     skipped: int = 0
     """Steps that changed nothing, because no gradient was finite."""
     best_step: int = 0

@@ -20,10 +20,10 @@ from pipeline.train.objectives.base import Batch
 from utils.console import say, tell, warn
 
 LONG_ENOUGH = 600.0
-"""Seconds of a run from which compiling is worth the minute or so that it takes."""
+"""Seconds of a whole run from which compiling is worth the half minute or so that it takes."""
 
 USUAL_SHARE = 0.35
-"""Of a GPU's peak, what a run may reach: good enough to tell a long run from a short one."""
+"""Of the peak, what a run may reach: good enough to tell a long run from a short one."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,15 @@ class Choice:
     why: str
 
 
-def choose(config: TrainConfig, device: str, engine: str, flops: float, peak: float) -> Choice:
-    """`flops` are still to come on each process, whose peak is given."""
+def choose(config: TrainConfig, engine: str, flops: float, peak: float, before: bool | None) -> Choice:
+    """`flops` are those of the whole run on each process, whose peak is given. A run goes on as it began (`before`), for
+    compiled code rounds otherwise."""
     if engine.startswith("zero"):
         return Choice(False, tell("DeepSpeed's hooks would cut it to pieces", "DeepSpeed 的钩子会把计算图切碎"))
     if config.compile != "auto":
         return Choice(config.compile == "always", tell("as the recipe says", "按配方设定"))
-    if device == "cpu":
-        return Choice(False, tell("a CPU gains too little", "在 CPU 上得不偿失"))
+    if before is not None:
+        return Choice(before, tell("as the run began", "与开始时一致"))
     seconds = flops / (USUAL_SHARE * peak)
     if seconds < LONG_ENOUGH:
         return Choice(False, tell("the run is too short", "训练太短，不值得"))

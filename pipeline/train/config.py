@@ -163,7 +163,7 @@ class TrainConfig:
     """Compute activations twice instead of keeping them: of the feed-forward and norms (selective), or all (full)."""
 
     compile: Literal["auto", "always", "never"] = "auto"
-    """torch.compile; auto: on a GPU, if the run is long enough to earn back the time that compiling takes."""
+    """torch.compile; auto: if the run is long enough to earn back the time that compiling takes."""
 
     seed: int = 0
     """Initial weights, and the order of the data."""

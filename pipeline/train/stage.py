@@ -117,10 +117,11 @@ def _train(task: Task, codec: Codec, model: PreTrainedModel, engine: Engine, now
     flops = architectures.flops_per_token(model, 0), architectures.flops_per_pair(model)
     micro = fitted(config, model, engine, micro_batch_of(config, engine.world, engine.device.type))
     peak = peak_flops(engine.device, DTYPES[engine.precision]) if engine.rank == 0 else 1.0
-    left = (total - state.step) * config.batch_size * config.seq_len * flops[0] / engine.world
-    choice = compiling.choose(config, engine.device.type, engine.name, left, peak)
+    whole_run = total * config.batch_size * config.seq_len * flops[0] / engine.world
+    choice = compiling.choose(config, engine.name, whole_run, peak, state.compiled)
     announce_choices(task.verb, config, engine, micro.rows, choice)
     wanted = engine.sum([float(choice.wanted and engine.rank == 0)])[0] > 0  # rank 0 knows the peak
+    state = dataclasses.replace(state, compiled=wanted)
     engine.prepare(model, weights, same_batch(engine.device, micro.rows, config.seq_len) if wanted else None)
     announce_optimizer(task.verb, engine)
     log = Log(task.output, task.verb, config.wandb, state, total, task.recipe)

@@ -15,19 +15,20 @@ Runs = Callable[..., Path]
 
 
 @pytest.mark.parametrize(
-    ("wanted", "device", "engine", "flops", "chosen"),
+    ("wanted", "engine", "flops", "before", "chosen"),
     [
-        ("auto", "cuda", "single", 1e18, True),
-        ("auto", "cuda", "single", 1e16, False),
-        ("auto", "cpu", "single", 1e18, False),
-        ("always", "cpu", "ddp", 1e12, True),
-        ("never", "cuda", "single", 1e18, False),
-        ("always", "cuda", "zero2", 1e18, False),
+        ("auto", "single", 1e18, None, True),
+        ("auto", "single", 1e16, None, False),
+        ("auto", "ddp", 1e18, False, False),
+        ("auto", "ddp", 1e16, True, True),
+        ("always", "ddp", 1e12, False, True),
+        ("never", "single", 1e18, True, False),
+        ("always", "zero2", 1e18, None, False),
     ],
 )
-def test_it_is_chosen_where_it_pays(wanted: str, device: str, engine: str, flops: float, chosen: bool) -> None:
+def test_it_is_chosen_where_it_pays(wanted: str, engine: str, flops: float, before: bool | None, chosen: bool) -> None:
     config = PretrainConfig(max_steps=1, compile=wanted)  # type: ignore[arg-type]
-    choice = choose(config, device, engine, flops, 1e15)
+    choice = choose(config, engine, flops, 1e15, before)
     assert choice.wanted == chosen
     assert choice.why
 
