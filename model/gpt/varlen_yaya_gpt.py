@@ -33,7 +33,7 @@ def why_no_varlen(device: torch.device, dtype: torch.dtype, width: int, dropout:
         return f"torch {torch.__version__} has no varlen_attn"
     if dtype not in (torch.bfloat16, torch.float16):
         return f"its kernel takes bf16 and fp16, not {dtype}"
-    if torch.cuda.get_device_capability(device) < (8, 0):
+    if torch.cuda.is_available() and torch.cuda.get_device_capability(device) < (8, 0):
         return "its kernel needs compute capability 8.0"
     if width > 256 or width % 8:
         return f"its kernel takes heads of at most 256, in eights, not {width}"

@@ -35,8 +35,8 @@ class Choice:
 
 
 def choose(config: TrainConfig, engine: str, flops: float, peak: float, before: bool | None) -> Choice:
-    """`flops` are those of the whole run on each process, whose peak is given. A run goes on as it began (`before`), for
-    compiled code rounds otherwise."""
+    """`flops` are those of the whole run on each process, whose peak is given. A run goes on as it began (`before`),
+    for compiled code rounds otherwise."""
     if engine.startswith("zero"):
         return Choice(False, tell("DeepSpeed's hooks would cut it to pieces", "DeepSpeed 的钩子会把计算图切碎"))
     if config.compile != "auto":
