@@ -6,6 +6,7 @@ Without asking the system for it again, large arrays cost a fifth less time.
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from pathlib import Path
 
@@ -23,7 +24,8 @@ def keep_freed(most: int = 64 << 20) -> None:
 
     Of several calls the one that keeps most holds."""
     global _most
-    if not sys.platform.startswith("linux"):
+    said = {"MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"} & os.environ.keys()  # the person's own word holds
+    if said or not sys.platform.startswith("linux"):
         return
     try:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
