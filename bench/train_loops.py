@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from importlib.util import module_from_spec, spec_from_file_location
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -136,10 +137,13 @@ def plain(given: Given) -> Step:
 
 def peer(given: Given) -> Step:
     """A minimind checkout: its model, and its pretraining loop as it runs on a CPU."""
-    sys.path.insert(0, given.peer)
-    from model.model_minimind import MiniMindConfig, MiniMindForCausalLM  # type: ignore[import-not-found]
-
-    net = MiniMindForCausalLM(MiniMindConfig(**given.shape)).train()
+    spec = spec_from_file_location("peer_model", Path(given.peer) / "model" / "model_minimind.py")
+    assert spec
+    assert spec.loader
+    theirs = module_from_spec(spec)  # their package is called `model`, as ours is
+    sys.modules[spec.name] = theirs
+    spec.loader.exec_module(theirs)
+    net = theirs.MiniMindForCausalLM(theirs.MiniMindConfig(**given.shape)).train()
     optimizer = torch.optim.AdamW(net.parameters(), lr=5e-4)
     batches, accumulation = padded_batches(Path(given.folder), given.plain_rows), 8
     turn = 0
