@@ -42,10 +42,11 @@ SHAPE = {
     "num_hidden_layers": 8,
     "num_attention_heads": 8,
     "num_key_value_heads": 4,
+    "head_dim": 64,
     "intermediate_size": 1408,
     "max_position_embeddings": 1024,
 }
-QUICK_SHAPE = SHAPE | {"hidden_size": 64, "num_hidden_layers": 2, "intermediate_size": 192}
+QUICK_SHAPE = SHAPE | {"hidden_size": 64, "num_hidden_layers": 2, "head_dim": 8, "intermediate_size": 192}
 TEXTS, QUICK_TEXTS = 12_000, 400
 
 

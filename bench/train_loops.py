@@ -112,7 +112,8 @@ def plain(given: Given) -> Step:
     """transformers' Qwen3, AdamW, cross-entropy over all logits, fp32."""
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
-    config = Qwen3Config(**given.shape, tie_word_embeddings=True, attn_implementation="sdpa")
+    shape: dict[str, Any] = {**given.shape, "tie_word_embeddings": True, "attn_implementation": "sdpa"}
+    config = Qwen3Config(**shape)
     net = Qwen3ForCausalLM(config).float().train()
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-4, fused=True)
     batches = (padded_batches if given.name == "padded" else full_batches)(Path(given.folder), given.plain_rows)
