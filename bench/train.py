@@ -19,6 +19,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ SHAPE = {
     "intermediate_size": 1408,
     "max_position_embeddings": 1024,
 }
-QUICK_SHAPE = SHAPE | {"hidden_size": 64, "num_hidden_layers": 2, "intermediate_size": 192}
+QUICK_SHAPE = SHAPE | {"hidden_size": 64, "num_hidden_layers": 2, "head_dim": 8, "intermediate_size": 192}
 TEXTS, QUICK_TEXTS = 12_000, 400
 
 
@@ -86,13 +87,13 @@ class Contender:
         self._process.wait()
 
     @property
-    def rate(self) -> float:
-        """Useful tokens a second, the median of its steps."""
-        return statistics.median(took.tokens / took.seconds for took in self.took)
+    def rates(self) -> list[float]:
+        """Useful tokens a second, step by step."""
+        return [took.tokens / took.seconds for took in self.took]
 
 
-def race(contenders: list[Contender], repeats: int, precision: str) -> float:
-    """Everyone's steps in turn; the median of a large product's FLOP/s, timed between them."""
+def race(contenders: list[Contender], repeats: int, precision: str) -> list[float]:
+    """Everyone's steps in turn; a large product's FLOP/s in each round."""
     peaks = []
     for contender in contenders:
         contender.warm()
@@ -100,36 +101,42 @@ def race(contenders: list[Contender], repeats: int, precision: str) -> float:
         for contender in contenders:
             contender.took.append(contender.step())
         peaks.append(peak_flops(torch.device("cpu"), DTYPES[precision]))
+        rates = ", ".join(f"{c.name} {c.rates[-1]:,.0f}" for c in contenders)
+        print(f"  {rates} tokens/s; product {peaks[-1] / 1e9:,.0f} GFLOP/s", flush=True)
     for contender in contenders:
         contender.close()
-    return statistics.median(peaks)
+    return peaks
 
 
-def report(contenders: list[Contender], peak: float, given: Given, precision: str) -> None:
+def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """The median over rounds, so that a machine that slows down for a while slows both."""
+    return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
+
+
+def report(contenders: list[Contender], peaks: list[float], given: Given, precision: str) -> None:
     """Rates, ratios and MFU."""
     by_name = {contender.name: contender for contender in contenders}
     for contender in contenders:
-        took = contender.took
-        spread = [t.tokens / t.seconds for t in took]
-        print(f"{contender.name:9} {contender.rate:7,.0f} useful tokens/s ({min(spread):,.0f} to {max(spread):,.0f})")
+        rates = contender.rates
+        middle = statistics.median(rates)
+        print(f"{contender.name:9} {middle:7,.0f} useful tokens/s ({min(rates):,.0f} to {max(rates):,.0f})")
     ours = by_name["ours"]
     for name in ("padded", "unpadded", "peer"):
         if name in by_name:
-            print(f"ours / {name}: {ours.rate / by_name[name].rate:.2f}")
+            print(f"ours / {name}: {ratio(ours.rates, by_name[name].rates):.2f}")
     config = architectures.family_config("gpt", given.shape)
     matrices = architectures.flops_per_token(config, 0)
     width = given.shape["num_hidden_layers"] * given.shape["hidden_size"]
     seen = statistics.mean(took.seen for took in ours.took)
     whole = matrices + 12 * width * seen
+    peak, share = statistics.median(peaks), ratio(ours.rates, peaks)
     print(f"{precision} matrix product: {peak / 1e9:.0f} GFLOP/s; a token takes {matrices / 1e6:.0f} MFLOP in matrices")
-    print(f"MFU: {ours.rate * matrices / peak:.1%}, with attention inside documents {ours.rate * whole / peak:.1%}")
+    print(f"MFU: {share * matrices:.1%}, with attention inside documents {share * whole:.1%}")
     total = sum(took.seconds for took in ours.took)
     shares = {name: sum(getattr(t, name) for t in ours.took) / total for name in ("forward", "backward", "update")}
     print(", ".join(f"{name} {share:.0%}" for name, share in shares.items()) + " (update is AdamW alone)")
     if "bare" in by_name:
-        pairs = zip(ours.took, by_name["bare"].took, strict=True)
-        extra = statistics.median((a.seconds / a.tokens) / (b.seconds / b.tokens) for a, b in pairs) - 1
-        print(f"engine over the bare loop: {extra:+.1%} (median of pairs)")
+        print(f"engine over the bare loop: {ratio(by_name['bare'].rates, ours.rates) - 1:+.1%} (median of pairs)")
     if "compiled" in by_name:
         told_compile(ours, by_name["compiled"])
     print(
@@ -143,7 +150,7 @@ def told_compile(ours: Contender, compiled: Contender) -> None:
     per_step = [statistics.median(t.seconds for t in contender.took) for contender in (ours, compiled)]
     gain, cost = per_step[0] - per_step[1], compiled.first - per_step[1]
     pays = f"pays after {cost / gain:.0f} steps" if gain > 0 else "never pays"
-    print(f"compiled layers: {compiled.rate / ours.rate:.2f} x ours; compiling took {cost:.0f} s, {pays}")
+    print(f"compiled layers: {ratio(compiled.rates, ours.rates):.2f} x ours; compiling took {cost:.0f} s, {pays}")
 
 
 def main() -> None:

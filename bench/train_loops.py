@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from importlib.util import module_from_spec, spec_from_file_location
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ class Given:
 
     name: str
     folder: str
-    shape: dict[str, Any]
+    shape: dict[str, int]
     seq_len: int = 512
     batch_size: int = 32
     micro_batch: int = 8
@@ -111,8 +112,8 @@ def plain(given: Given) -> Step:
     """transformers' Qwen3, AdamW, cross-entropy over all logits, fp32."""
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
-    config = Qwen3Config(**given.shape, tie_word_embeddings=True)
-    config._attn_implementation = "sdpa"
+    shape: dict[str, Any] = {**given.shape, "tie_word_embeddings": True, "attn_implementation": "sdpa"}
+    config = Qwen3Config(**shape)
     net = Qwen3ForCausalLM(config).float().train()
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-4, fused=True)
     batches = (padded_batches if given.name == "padded" else full_batches)(Path(given.folder), given.plain_rows)
@@ -137,10 +138,13 @@ def plain(given: Given) -> Step:
 
 def peer(given: Given) -> Step:
     """A minimind checkout: its model, and its pretraining loop as it runs on a CPU."""
-    sys.path.insert(0, given.peer)
-    from model.model_minimind import MiniMindConfig, MiniMindForCausalLM  # type: ignore[import-not-found]
-
-    net = MiniMindForCausalLM(MiniMindConfig(**given.shape)).train()
+    spec = spec_from_file_location("peer_model", Path(given.peer) / "model" / "model_minimind.py")
+    assert spec
+    assert spec.loader
+    theirs = module_from_spec(spec)  # their package is called `model`, as ours is
+    sys.modules[spec.name] = theirs
+    spec.loader.exec_module(theirs)
+    net = theirs.MiniMindForCausalLM(theirs.MiniMindConfig(**given.shape)).train()
     optimizer = torch.optim.AdamW(net.parameters(), lr=5e-4)
     batches, accumulation = padded_batches(Path(given.folder), given.plain_rows), 8
     turn = 0

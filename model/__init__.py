@@ -137,6 +137,7 @@ def compile_layers(model: PreTrainedModel) -> None:
 
     Every layer has the same code, so it is compiled once, at the first forward and backward pass of each shape."""
     for layer in _layers(model):
+        layer.input_layernorm.forward = torch.compile(layer.input_layernorm.forward, fullgraph=True)
         layer.self_attn.project = torch.compile(layer.self_attn.project, fullgraph=True)
         layer.feed = torch.compile(layer.feed, fullgraph=True)
 
