@@ -87,7 +87,7 @@ def train(run: Run, state: State, stop_signal: Callable[[], int]) -> State:
         try:
             return steps(run, state, stop_signal, streak)
         except GoBack as found:
-            state = gone_back(run, found.step, streak)
+            state = gone_back(run, state, found.step, streak)
 
 
 def steps(run: Run, state: State, stop_signal: Callable[[], int], streak: Streak) -> State:
@@ -223,10 +223,11 @@ def not_a_number(run: Run, result: StepResult) -> bool:
     return not math.isfinite(result.loss) or not (math.isfinite(result.grad_norm) or scaling)
 
 
-def gone_back(run: Run, step: int, streak: Streak) -> State:
-    """The state of the last checkpoint, to step from again; once in a run."""
-    state = None if streak.went_back else run.back(step)
-    if state is None:
+def gone_back(run: Run, began: State, step: int, streak: Streak) -> State:
+    """The state of the last checkpoint, to step from again; once in a run, and towards the horizon that it began with,
+    for a checkpoint of a shorter one knows another end."""
+    found = None if streak.went_back else run.back(step)
+    if found is None:
         again = "again after going back" if streak.went_back else "and no checkpoint to go back to"
         raise UserError(
             f"{streak.most} steps in a row without a finite gradient, {again}; train anew with a lower lr "
@@ -235,11 +236,11 @@ def gone_back(run: Run, step: int, streak: Streak) -> State:
     streak.went_back = True
     warn(
         tell(
-            f"{streak.most} steps in a row without a finite gradient: back to step {state.step}",
-            f"连续 {streak.most} 步没有有限的梯度：退回第 {state.step} 步",
+            f"{streak.most} steps in a row without a finite gradient: back to step {found.step}",
+            f"连续 {streak.most} 步没有有限的梯度：退回第 {found.step} 步",
         )
     )
-    return state
+    return dataclasses.replace(found, total=began.total, decay_start=began.decay_start)
 
 
 def after(state: State, run: Run, now: Agreed, result: StepResult) -> State:
