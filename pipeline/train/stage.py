@@ -107,6 +107,7 @@ def _train(task: Task, codec: Codec, model: PreTrainedModel, engine: Engine, now
     total = steps(config, feed)
     samples = Samples(task.verb, config.samples, model, codec)
     restored = checkpoints.restore(task.output, total, now)
+    engine.wait()  # nothing is cleared away that another rank still reads
     state, weights = restored or (State(warm=warm_up(config, total), seed=config.seed, made_from=now), None)
     state = dataclasses.replace(state, total=total, decay_start=decay_start(config, total))
     if engine.rank == 0:
