@@ -123,6 +123,7 @@ def _train(task: Task, codec: Codec, model: PreTrainedModel, engine: Engine, now
     announce_choices(task.verb, config, engine, micro.rows, choice)
     wanted = engine.sum([float(choice.wanted and engine.rank == 0)])[0] > 0  # rank 0 knows the peak
     engine.prepare(model, weights, same_batch(engine.device, micro.rows, config.seq_len) if wanted else None)
+    del restored, weights  # the engine has them: they need not fill the memory of the whole run
     announce_optimizer(task.verb, engine)
     log = Log(task.output, task.verb, config.wandb, state, total, task.recipe)
     files = Files(task, engine, codec, template(model), now, log)
