@@ -53,7 +53,7 @@ class Run:
     """Of a token, and of a pair of tokens of which the later one sees the earlier: training, forward and backward."""
     peak_flops: float
     save: Callable[[State, bool], bool]
-    """Begin to write a checkpoint, or write it now (True); False if the disk was full."""
+    """Begin to write a checkpoint, or wait until it is written (True); False if the disk was full."""
     look: Callable[[State], State]
     """Score the held-out text; the state notes the best."""
     back: Callable[[int], State | None]
@@ -114,12 +114,11 @@ def steps(run: Run, state: State, stop_signal: Callable[[], int], streak: Streak
             watch(run, state, result, now.read.rows, spikes, streak)
             if (config.eval_every and state.step % config.eval_every == 0) or state.step == run.total:
                 state = run.look(state)
-            saved = True
             if now.asked or now.late or is_due(state, config):
                 saved, saved_at = run.save(state, now.asked or state.step == run.total), time.monotonic()
-            if now.asked:
-                engine.wait()
-                raise Stopped(stopped(state, run.total, saved), stop_signal() or signal.SIGTERM)
+                if now.asked:
+                    engine.wait()
+                    raise Stopped(stopped(state, run.total, saved), stop_signal() or signal.SIGTERM)
     return state
 
 
