@@ -23,11 +23,11 @@ from pipeline.train import checkpoints, compiling, guards, lineage, record
 from pipeline.train.announce import announce, announce_choices, announce_optimizer
 from pipeline.train.checkpoints import State
 from pipeline.train.config import TrainConfig
-from pipeline.train.engine import DTYPES, Engine, resolve_precision, start
+from pipeline.train.engine import Engine, resolve_precision, start
 from pipeline.train.feed import Feed, sequences_of
 from pipeline.train.files import Files
 from pipeline.train.fitting import fitted
-from pipeline.train.hardware import peak_flops
+from pipeline.train.hardware import DTYPES, peak_flops
 from pipeline.train.held_out import look
 from pipeline.train.horizon import horizon, steps
 from pipeline.train.log import Log
@@ -45,7 +45,7 @@ from utils.shard_check import refuse_damaged_shards
 from utils.stage import MANIFEST, Json, damaged_files, lock, manifest, whole, write_json, write_manifest
 
 TOKENS_AT_ONCE = {"cpu": 8_192, "cuda": 32_768}
-"""What micro_batch=auto works on at once, by device."""
+"""What micro_batch=auto works on at once, by device; on a GPU only where nothing can be tried (`fitting.py`)."""
 
 RECIPE = "recipe.yaml"
 
@@ -228,14 +228,14 @@ def _known_model(folder: Path) -> PreTrainedModel:
 
 def _random_model(task: Task, codec: Codec) -> PreTrainedModel:
     torch.manual_seed(task.config.seed)
-    fields = {"max_position_embeddings": max(task.config.seq_len, 1024), **task.model.fields}
-    shape = architectures.family_config(task.model.family, fields | {"vocab_size": codec.vocab_size})
+    fields = task.model.completed(task.config.seq_len, codec.vocab_size)
+    shape = architectures.family_config(task.model.family, fields)
     shape.eos_token_id, shape.pad_token_id, shape.bos_token_id = codec.end_of_turn, codec.pad, codec.end_of_text
     return architectures.build(shape)
 
 
 def micro_batch_of(config: TrainConfig, world: int, device: str) -> int:
-    """Rows at once: as given, or what fits comfortably."""
+    """Rows at once: as given, or what is fast on a CPU and usually fits on a GPU."""
     share = math.ceil(config.batch_size / world)
     wanted = TOKENS_AT_ONCE[device] // config.seq_len if config.micro_batch == "auto" else config.micro_batch
     return max(1, min(share, wanted))
