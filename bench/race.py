@@ -25,7 +25,7 @@ import torch
 
 import model as architectures
 from bench.real_text import DATA
-from bench.train_loops import ROW
+from bench.train_loops import padded, qwen3
 from bench.train_texts import documents, prepared, raw_texts
 from pipeline.train import lines
 from pipeline.train.config import ModelConfig, PretrainConfig
@@ -79,15 +79,11 @@ class Curve:
 # ---------------------------------------------------------------- the loop that everyone writes
 
 
-def padded(folder: Path, lr: float, seconds: float) -> Curve:
+def baseline(folder: Path, lr: float, seconds: float) -> Curve:
     """transformers' Qwen3 for so many seconds, looked at now and then."""
-    from transformers import Qwen3Config, Qwen3ForCausalLM
-
     torch.manual_seed(0)
     codec = Codec(folder / "tokenizer")
-    config = Qwen3Config(**SHAPE, vocab_size=codec.vocab_size, tie_word_embeddings=True)
-    config._attn_implementation = "sdpa"
-    net = Qwen3ForCausalLM(config).float().train()
+    net = qwen3(SHAPE | {"vocab_size": codec.vocab_size})
     optimizer = torch.optim.AdamW(net.parameters(), lr=lr, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
     score, texts = scorer(folder, codec), documents(folder)
     points: list[Point] = []
@@ -107,11 +103,7 @@ def padded(folder: Path, lr: float, seconds: float) -> Curve:
 
 def plain_step(net: Any, optimizer: torch.optim.Optimizer, texts: list[list[int]], lr: float) -> None:
     """One step on texts padded to 340 tokens, or cut there."""
-    inputs = torch.zeros(len(texts), ROW, dtype=torch.long)
-    labels = torch.full_like(inputs, -100)
-    for row, tokens in enumerate(texts):
-        kept = torch.tensor(tokens[:ROW])
-        inputs[row, : len(kept)] = labels[row, : len(kept)] = kept
+    inputs, labels = padded(texts)
     for group in optimizer.param_groups:
         group["lr"] = lr
     net(inputs, attention_mask=(labels != -100).long(), labels=labels, use_cache=False).loss.backward()
@@ -197,7 +189,7 @@ def main() -> None:
         print(f"{DATA} lacks classics_bitext.parquet; the bundled sample takes its place, and says little")
     prepared(asked.folder, raw_texts(), asked.texts)
     ran = [ours(asked.folder, asked.share * asked.seconds)]
-    ran += [padded(asked.folder, lr, asked.seconds) for lr in asked.lrs]
+    ran += [baseline(asked.folder, lr, asked.seconds) for lr in asked.lrs]
     best = min(ran[1:], key=lambda curve: curve.last)
     verdict = told(best, ran[0], asked.seconds)
     chart = curves({curve.name: curve.points for curve in ran}, x="seconds of training")

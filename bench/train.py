@@ -30,8 +30,8 @@ import model as architectures
 from bench.real_text import DATA
 from bench.train_loops import ROW, Given, Took
 from bench.train_texts import VOCABULARY, prepared, raw_texts
-from pipeline.train.engine import DTYPES, resolve_precision
-from pipeline.train.hardware import peak_flops
+from pipeline.train.engine import resolve_precision
+from pipeline.train.hardware import DTYPES, peak_flops
 from utils.codec import Codec
 from utils.console import WAITING
 from utils.memory import keep_freed
@@ -92,7 +92,7 @@ class Contender:
         return [took.tokens / took.seconds for took in self.took]
 
 
-def race(contenders: list[Contender], repeats: int, precision: str) -> list[float]:
+def in_turns(contenders: list[Contender], repeats: int, precision: str) -> list[float]:
     """Everyone's steps in turn; a large product's FLOP/s in each round."""
     peaks = []
     for contender in contenders:
@@ -202,7 +202,7 @@ def measure(asked: argparse.Namespace, folder: Path) -> None:
     keep_freed()
     print(f"shape {shape}; plain loops: {ROW} tokens a row", flush=True)
     contenders = [Contender(replace(given, name=name)) for name in names]
-    report(contenders, race(contenders, asked.repeats, precision), given, precision)
+    report(contenders, in_turns(contenders, asked.repeats, precision), given, precision)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import module_from_spec, spec_from_file_location
 from itertools import cycle
@@ -68,15 +68,12 @@ class Given:
     micro_batch: int = 8
     plain_rows: int = 32
     """Texts in a batch of the plain loops: what the peer's trainer has by default."""
-    threads: int = 0
     peer: str = ""
 
 
 def make(given: Given) -> Step:
     """The step of one contender, prepared up to its first call."""
     torch.manual_seed(0)
-    if given.threads:
-        torch.set_num_threads(given.threads)
     if given.name in ("padded", "unpadded"):
         return plain(given)
     if given.name == "peer":
@@ -88,15 +85,20 @@ def make(given: Given) -> Step:
 
 
 def padded_batches(folder: Path, rows: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Inputs and labels (-100 on padding) of [rows, 340], a text a row."""
+    """The texts in order, so many at once, for ever."""
     texts = cycle(documents(folder))
     while True:
-        inputs = torch.zeros(rows, ROW, dtype=torch.long)
-        labels = torch.full_like(inputs, -100)
-        for row in range(rows):
-            tokens = torch.tensor(next(texts)[:ROW])
-            inputs[row, : len(tokens)] = labels[row, : len(tokens)] = tokens
-        yield inputs, labels
+        yield padded([next(texts) for _ in range(rows)])
+
+
+def padded(texts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Inputs and labels (-100 on padding) of [texts, 340], a text a row, cut there if it is longer."""
+    inputs = torch.zeros(len(texts), ROW, dtype=torch.long)
+    labels = torch.full_like(inputs, -100)
+    for row, text in enumerate(texts):
+        tokens = torch.tensor(text[:ROW])
+        inputs[row, : len(tokens)] = labels[row, : len(tokens)] = tokens
+    return inputs, labels
 
 
 def full_batches(folder: Path, rows: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -108,13 +110,18 @@ def full_batches(folder: Path, rows: int) -> Iterator[tuple[torch.Tensor, torch.
         yield batch, batch
 
 
-def plain(given: Given) -> Step:
-    """transformers' Qwen3, AdamW, cross-entropy over all logits, fp32."""
+def qwen3(shape: dict[str, Any]) -> Any:
+    """transformers' own model of this shape, fp32."""
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
-    shape: dict[str, Any] = {**given.shape, "tie_word_embeddings": True, "attn_implementation": "sdpa"}
-    config = Qwen3Config(**shape)
-    net = Qwen3ForCausalLM(config).float().train()
+    config = Qwen3Config(**shape, tie_word_embeddings=True)
+    config._attn_implementation = "sdpa"
+    return Qwen3ForCausalLM(config).float().train()
+
+
+def plain(given: Given) -> Step:
+    """transformers' Qwen3, AdamW, cross-entropy over all logits, fp32."""
+    net = qwen3(given.shape)
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-4, fused=True)
     batches = (padded_batches if given.name == "padded" else full_batches)(Path(given.folder), given.plain_rows)
 

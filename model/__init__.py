@@ -167,11 +167,7 @@ def flops_per_token(config_or_model: PreTrainedConfig | PreTrainedModel, seq_len
     else:
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config_or_model)
-    attention = 0
-    if hasattr(model.config, "num_attention_heads"):
-        width = model.config.num_attention_heads * model.config.head_dim
-        attention = 6 * model.config.num_hidden_layers * width * seq_len
-    return 6 * matrix_parameters(model) + attention
+    return 6 * matrix_parameters(model) + flops_per_pair(model) * seq_len // 2
 
 
 def flops_per_pair(model: PreTrainedModel) -> int:

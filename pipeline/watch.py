@@ -110,7 +110,7 @@ class Hub(Watch):
             for peer in self._peers.values():
                 _send(peer, {"left": not self.failed})
             self._peers.clear()
-        self.over.set()
+            self.over.set()  # before a peer that has heard it, and is gone, can be taken for dead
 
     def _take_in(self) -> None:
         while True:

@@ -4,7 +4,8 @@ A row is packed when its position ids start again. Everywhere, transformers' own
 never computes what a mask discards is several times faster: on a GPU a kernel for runs (`varlen_yaya_gpt.py`), on a
 CPU tiles in bf16 (`tiles_yaya_gpt.py`) and a loop over the documents in float32.
 
-Shapes: B rows, T tokens of a row, H query heads, K key and value heads, D width of a head.
+Shapes: B rows, T tokens of a row, N tokens over all rows, H query heads, K key and value heads, E a head's width,
+D documents.
 """
 
 from dataclasses import dataclass
@@ -76,28 +77,28 @@ def documents(places_BT: torch.Tensor, dtype: torch.dtype, key_value_heads: int)
 
 
 def attend_within_documents(
-    query_BTHD: torch.Tensor,
-    key_BTKD: torch.Tensor,
-    value_BTKD: torch.Tensor,
+    query_BTHE: torch.Tensor,
+    key_BTKE: torch.Tensor,
+    value_BTKE: torch.Tensor,
     documents: Documents,
     scaling: float,
     dropout: float,
 ) -> torch.Tensor:
-    """Causal attention inside each document; comes back as [B, T, H, D]."""
-    query, key, value = (tensor.flatten(0, 1) for tensor in (query_BTHD, key_BTKD, value_BTKD))
+    """Causal attention inside each document; comes back as [B, T, H, E]."""
+    query, key, value = (tensor.flatten(0, 1) for tensor in (query_BTHE, key_BTKE, value_BTKE))
     if documents.edges_D1 is not None:
         output: torch.Tensor = attend_runs(query, key, value, documents.edges_D1, documents.longest, scaling)
     elif documents.stacks is not None and not dropout:
         output = TiledAttention.apply(query, key, value, documents.stacks, scaling)
     else:
         output = _loop(query, key, value, documents.runs, scaling, dropout)
-    return output.view_as(query_BTHD)
+    return output.view_as(query_BTHE)
 
 
 def _loop(
-    query_NHD: torch.Tensor,
-    key_NKD: torch.Tensor,
-    value_NKD: torch.Tensor,
+    query_NHE: torch.Tensor,
+    key_NKE: torch.Tensor,
+    value_NKE: torch.Tensor,
     runs: list[tuple[int, int]],
     scaling: float,
     dropout: float,
@@ -105,8 +106,8 @@ def _loop(
     """Document by document, neighbours of one length together."""
     sizes = [length * count for length, count in runs]
     # split, not slices: its backward is one concatenation, a slice's is a full-size tensor of zeros each
-    parts = (tensor.split(sizes) for tensor in (query_NHD, key_NKD, value_NKD))
-    shared, outputs = query_NHD.shape[1] != key_NKD.shape[1], []
+    parts = (tensor.split(sizes) for tensor in (query_NHE, key_NKE, value_NKE))
+    shared, outputs = query_NHE.shape[1] != key_NKE.shape[1], []
     for (length, count), *query_key_value in zip(runs, *parts, strict=True):
         query, key, value = (part.unflatten(0, (count, length)).transpose(1, 2) for part in query_key_value)
         output = scaled_dot_product_attention(

@@ -5,8 +5,8 @@ Here documents are padded to whole tiles, those of equal length are stacked, and
 its end at once: a few large products, of few different shapes. The backward pass computes the weights again.
 Scores are in the precision of the products, as in plain (eager) attention; softmax computes in float32.
 
-Shapes: N tokens over all rows, laid end to end; R slots (tokens and padding) of every key head; C documents of one
-padded length P, K key and value heads, G query heads for each of them, E a head's width.
+Shapes: N tokens of D documents, laid end to end; R slots (tokens and padding) of every key head; C documents of one
+padded length P, K key and value heads, H query heads, G of them for each key head, E a head's width.
 """
 
 from collections import defaultdict
@@ -113,11 +113,11 @@ def _parted(numbers: list[int]) -> Iterator[list[int]]:
             size //= 2
 
 
-def weights(query: torch.Tensor, keys: torch.Tensor, hidden_MM: torch.Tensor) -> torch.Tensor:
+def weights(query: torch.Tensor, keys: torch.Tensor, future_MM: torch.Tensor) -> torch.Tensor:
     """Softmax over the keys up to the end of a tile of M places, G queries each: [C * K, M * G, keys]."""
     scores = torch.bmm(query, keys.transpose(1, 2))
-    places = len(hidden_MM)
-    scores.view(len(query), places, -1, keys.shape[1])[..., -places:] += hidden_MM[:, None]
+    places = len(future_MM)
+    scores.view(len(query), places, -1, keys.shape[1])[..., -places:] += future_MM[:, None]
     return scores.softmax(dim=-1)
 
 
@@ -131,13 +131,13 @@ class TiledAttention(torch.autograd.Function):
         tokens, heads, width = key_NKE.shape
         query = where.queries.laid_out(query_NHE, heads).mul_(scaling)
         key, value = (where.keys.laid_out(tensor, heads) for tensor in (key_NKE, value_NKE))
-        output, hidden_MM = torch.empty_like(query), _hidden(query)
+        output, future_MM = torch.empty_like(query), _future(query)
         tiled = (where.tiles(tensor, heads, width) for tensor in (query, output))
         whole = (where.whole(tensor, heads) for tensor in (key, value))
         for q, out, k, v in zip(*tiled, *whole, strict=True):
             for tile in range(len(q)):
                 end = (tile + 1) * TILE
-                torch.bmm(weights(q[tile], k[:, :end], hidden_MM), v[:, :end], out=out[tile])
+                torch.bmm(weights(q[tile], k[:, :end], future_MM), v[:, :end], out=out[tile])
         ctx.save_for_backward(query, key, value)
         ctx.where, ctx.scaling, ctx.shape = where, scaling, (tokens, heads, width)
         return where.queries.by_token(output, tokens, width)
@@ -150,14 +150,14 @@ class TiledAttention(torch.autograd.Function):
         query, key, value = ctx.saved_tensors
         grad_out = where.queries.laid_out(grad_NHE, heads).index_fill_(0, where.queries.padding, 0.0)
         grads = grad_query, grad_key, grad_value = tuple(torch.empty_like(tensor) for tensor in (query, key, value))
-        hidden_MM = _hidden(query)
+        future_MM = _future(query)
         tiled = (where.tiles(tensor, heads, width) for tensor in (query, grad_out, grad_query))
         whole = (where.whole(tensor, heads) for tensor in (key, value, grad_key, grad_value))
         for q, do, dq, k, v, dk, dv in zip(*tiled, *whole, strict=True):
             for tile in reversed(range(len(q))):  # the last tile sees every key, and writes; the others add
                 end = (tile + 1) * TILE
                 seen, last = k[:, :end].contiguous(), tile == len(q) - 1
-                p = weights(q[tile], seen, hidden_MM)
+                p = weights(q[tile], seen, future_MM)
                 dp = torch.bmm(do[tile], v[:, :end].transpose(1, 2))
                 ds = torch._softmax_backward_data(dp, p, -1, p.dtype)
                 torch.bmm(ds, seen, out=dq[tile])
@@ -172,6 +172,6 @@ class TiledAttention(torch.autograd.Function):
         return *back, None, None
 
 
-def _hidden(like: torch.Tensor) -> torch.Tensor:
+def _future(like: torch.Tensor) -> torch.Tensor:
     """Added to scores inside a tile: what is yet to come is out of sight."""
     return torch.full((TILE, TILE), float("-inf"), dtype=like.dtype).triu_(1)

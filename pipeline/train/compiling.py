@@ -54,6 +54,7 @@ def compile_layers(model: PreTrainedModel, example: Batch) -> bool:
     counters: Any = torch._dynamo.utils.counters["stats"]
     before, began = counters["unique_graphs"], time.perf_counter()
     architectures.compile_layers(model)
+    model.train()  # as in a step: what a finetune begins with was loaded to be asked
     try:
         model(**example).loss_sum.backward()
     except Exception as error:  # whatever a compiler meets, the model itself still trains

@@ -29,6 +29,10 @@ class ModelConfig:
         if "vocab_size" in self.fields:
             raise ValueError("vocab_size: the tokenizer decides it; give tokenizer.vocab_size")
 
+    def completed(self, seq_len: int, pieces: int) -> dict[str, Any]:
+        """The fields of a model of so many pieces, whose positions, unless they are given, have room for a row."""
+        return {"max_position_embeddings": max(seq_len, 1024), **self.fields, "vocab_size": pieces}
+
 
 @dataclass(frozen=True)
 class LaunchConfig:

@@ -26,13 +26,13 @@ from pipeline.train import optimizers, restarts
 from pipeline.train.compiling import compile_layers, uncompiled
 from pipeline.train.config import TrainConfig
 from pipeline.train.fitting import attempted
+from pipeline.train.hardware import DTYPES
 from pipeline.train.objectives.base import Batch
 from pipeline.train.optimizers import Moments, Share, Tensors
 from utils.console import UserError
 from utils.memory import ALL, keep_freed
 from utils.stage import Json
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 Loss = Callable[[torch.nn.Module, Batch], torch.Tensor]
 
 

@@ -41,16 +41,16 @@ class Files:
 
     # ------------------------------------------------------------ checkpoints
 
-    def save(self, state: State, now: bool) -> bool:
-        """A checkpoint and a model; written behind the run's back, unless it must be there now. A full disk costs this
-        one only."""
+    def save(self, state: State, wait: bool) -> bool:
+        """A checkpoint and a model, written behind the run's back or waited for. A full disk costs this one only."""
         began = time.perf_counter()
         state = dataclasses.replace(state, cursors=self._all_cursors(state))
+        self._saver.wait()  # or two snapshots would lie in memory side by side
         weights = self.engine.weights()
         if weights is not None:
             self._saver.begin(lambda: self._write(state, weights))
-        saved = self._saver.wait() if now else True
-        self.log.stalled(state.step, time.perf_counter() - began, self._saver.seconds if now else None)
+        saved = self._saver.wait() if wait else True
+        self.log.stalled(state.step, time.perf_counter() - began, self._saver.seconds if wait else None)
         return saved
 
     def _write(self, state: State, weights: Weights) -> bool:

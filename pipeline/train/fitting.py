@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 
 from pipeline.train.config import TrainConfig
-from pipeline.train.plan.footprint import DTYPES, ROOM, Footprint, Setting, Sizes, even
+from pipeline.train.hardware import DTYPES
+from pipeline.train.plan.footprint import ROOM, Footprint, Setting, Sizes, even
 from pipeline.train.plan.rehearsal import same_batch
 from utils.console import UserError, tell, warn
 

@@ -9,18 +9,16 @@ import torch
 
 from pipeline.train.cards import recognised
 
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""Precisions by a recipe's names."""
+
 
 def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
     """What MFU is a share of: the peak of a known GPU, or the FLOP/s of a large matrix product here and now."""
     known = recognised(torch.cuda.get_device_name(device)) if device.type == "cuda" else None
     if known:
-        return known.peak(precision_of(dtype))
+        return known.peak(next(name for name, known_as in DTYPES.items() if known_as == dtype))
     return measured_flops(device, dtype)
-
-
-def precision_of(dtype: torch.dtype) -> str:
-    """As a recipe says it."""
-    return {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[dtype]
 
 
 def measured_flops(device: torch.device, dtype: torch.dtype) -> float:

@@ -1,8 +1,8 @@
 """What a run leaves to look at: metrics.jsonl and report.html always, samples.jsonl and wandb by choice, and a line now
 and then in the terminal.
 
-`metrics.jsonl` holds one line a step, one a look at held-out text, and one for each thing that befell the run; lines
-beyond the checkpoint that a run resumes from are removed, so the file tells the surviving lineage and nothing else.
+`metrics.jsonl` holds one line a step, one a look at held-out text, one a checkpoint, and one for each thing that befell
+the run; lines beyond the checkpoint that a run resumes from are removed, so the file tells the surviving lineage alone.
 """
 
 from __future__ import annotations

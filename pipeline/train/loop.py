@@ -53,7 +53,7 @@ class Run:
     """Of a token, and of a pair of tokens of which the later one sees the earlier: training, forward and backward."""
     peak_flops: float
     save: Callable[[State, bool], bool]
-    """Begin to write a checkpoint, or write it now (True); False if the disk was full."""
+    """Begin to write a checkpoint, or wait until it is written (True); False if the disk was full."""
     look: Callable[[State], State]
     """Score the held-out text; the state notes the best."""
     back: Callable[[int], State | None]
@@ -87,7 +87,7 @@ def train(run: Run, state: State, stop_signal: Callable[[], int]) -> State:
         try:
             return steps(run, state, stop_signal, streak)
         except GoBack as found:
-            state = gone_back(run, found.step, streak)
+            state = gone_back(run, state, found.step, streak)
 
 
 def steps(run: Run, state: State, stop_signal: Callable[[], int], streak: Streak) -> State:
@@ -114,12 +114,11 @@ def steps(run: Run, state: State, stop_signal: Callable[[], int], streak: Streak
             watch(run, state, result, now.read.rows, spikes, streak)
             if (config.eval_every and state.step % config.eval_every == 0) or state.step == run.total:
                 state = run.look(state)
-            saved = True
             if now.asked or now.late or is_due(state, config):
                 saved, saved_at = run.save(state, now.asked or state.step == run.total), time.monotonic()
-            if now.asked:
-                engine.wait()
-                raise Stopped(stopped(state, run.total, saved), stop_signal() or signal.SIGTERM)
+                if now.asked:
+                    engine.wait()
+                    raise Stopped(stopped(state, run.total, saved), stop_signal() or signal.SIGTERM)
     return state
 
 
@@ -223,10 +222,11 @@ def not_a_number(run: Run, result: StepResult) -> bool:
     return not math.isfinite(result.loss) or not (math.isfinite(result.grad_norm) or scaling)
 
 
-def gone_back(run: Run, step: int, streak: Streak) -> State:
-    """The state of the last checkpoint, to step from again; once in a run."""
-    state = None if streak.went_back else run.back(step)
-    if state is None:
+def gone_back(run: Run, began: State, step: int, streak: Streak) -> State:
+    """The state of the last checkpoint, to step from again; once in a run, and towards the horizon that it began with,
+    for a checkpoint of a shorter one knows another end."""
+    found = None if streak.went_back else run.back(step)
+    if found is None:
         again = "again after going back" if streak.went_back else "and no checkpoint to go back to"
         raise UserError(
             f"{streak.most} steps in a row without a finite gradient, {again}; train anew with a lower lr "
@@ -235,11 +235,11 @@ def gone_back(run: Run, step: int, streak: Streak) -> State:
     streak.went_back = True
     warn(
         tell(
-            f"{streak.most} steps in a row without a finite gradient: back to step {state.step}",
-            f"连续 {streak.most} 步没有有限的梯度：退回第 {state.step} 步",
+            f"{streak.most} steps in a row without a finite gradient: back to step {found.step}",
+            f"连续 {streak.most} 步没有有限的梯度：退回第 {found.step} 步",
         )
     )
-    return state
+    return dataclasses.replace(found, total=began.total, decay_start=began.decay_start)
 
 
 def after(state: State, run: Run, now: Agreed, result: StepResult) -> State:

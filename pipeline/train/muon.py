@@ -73,10 +73,10 @@ class Muon:
     ):  # fmt: skip
         self.config, self.masters, self.rank, self.world = config, masters, rank, world
         self.products = torch.bfloat16 if precision == torch.bfloat16 else torch.float32
-        self.matrices = list(matrices)
+        self.matrices = frozenset(matrices)
         self.owner = owners(masters, matrices, world)
         mine = [name for name in masters if self.owner[name] == rank]
-        self.momentum: Tensors = {name: torch.zeros_like(masters[name]) for name in mine if name in set(matrices)}
+        self.momentum: Tensors = {name: torch.zeros_like(masters[name]) for name in mine if name in self.matrices}
         rest = {name: masters[name] for name in mine if name not in self.momentum}
         self.rest = TorchOptimizer(adamw(config, rest), rest, world) if rest else None
 
@@ -164,7 +164,7 @@ class Muon:
     def census(self) -> list[Share]:
         """What Muon steps, and what AdamW does."""
         matrices = [self.masters[name].numel() for name in self.matrices]
-        others = [master.numel() for name, master in self.masters.items() if name not in set(self.matrices)]
+        others = [master.numel() for name, master in self.masters.items() if name not in self.matrices]
         return [Share("muon", len(matrices), sum(matrices)), Share("adamw", len(others), sum(others))]
 
     def bytes_by_rank(self) -> list[int]:

@@ -122,7 +122,10 @@ def _charts(story: Story) -> list[Section]:
         chart(
             tell("Share of peak (MFU), %", "算力利用率 MFU（%）"),
             "mfu",
-            tell("Of a matrix product's speed, measured at the start.", "相对于启动时实测的矩阵乘法速度。"),
+            tell(
+                "Of a known GPU's peak; else of a matrix product, timed at the start.",
+                "相对于已知 GPU 的峰值；否则相对于启动时实测的矩阵乘法速度。",
+            ),
             share=100,
         ),
         chart(tell("Waiting for data, %", "等待数据（%）"), "wait", share=100),

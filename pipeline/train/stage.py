@@ -23,11 +23,11 @@ from pipeline.train import checkpoints, compiling, guards, lineage, record
 from pipeline.train.announce import announce, announce_choices, announce_optimizer
 from pipeline.train.checkpoints import State
 from pipeline.train.config import TrainConfig
-from pipeline.train.engine import DTYPES, Engine, resolve_precision, start
+from pipeline.train.engine import Engine, resolve_precision, start
 from pipeline.train.feed import Feed, sequences_of
 from pipeline.train.files import Files
 from pipeline.train.fitting import fitted
-from pipeline.train.hardware import peak_flops
+from pipeline.train.hardware import DTYPES, peak_flops
 from pipeline.train.held_out import look
 from pipeline.train.horizon import horizon, steps
 from pipeline.train.log import Log
@@ -45,7 +45,7 @@ from utils.shard_check import refuse_damaged_shards
 from utils.stage import MANIFEST, Json, damaged_files, lock, manifest, whole, write_json, write_manifest
 
 TOKENS_AT_ONCE = {"cpu": 8_192, "cuda": 32_768}
-"""What micro_batch=auto works on at once, by device."""
+"""What micro_batch=auto works on at once, by device; on a GPU only where nothing can be tried (`fitting.py`)."""
 
 RECIPE = "recipe.yaml"
 
@@ -107,6 +107,7 @@ def _train(task: Task, codec: Codec, model: PreTrainedModel, engine: Engine, now
     total = steps(config, feed)
     samples = Samples(task.verb, config.samples, model, codec)
     restored = checkpoints.restore(task.output, total, now)
+    engine.wait()  # nothing is cleared away that another rank still reads
     state, weights = restored or (State(warm=warm_up(config, total), seed=config.seed, made_from=now), None)
     state = dataclasses.replace(state, total=total, decay_start=decay_start(config, total))
     if engine.rank == 0:
@@ -123,6 +124,7 @@ def _train(task: Task, codec: Codec, model: PreTrainedModel, engine: Engine, now
     wanted = engine.sum([float(choice.wanted and engine.rank == 0)])[0] > 0  # rank 0 knows the peak
     state = dataclasses.replace(state, compiled=wanted)
     engine.prepare(model, weights, same_batch(engine.device, micro.rows, config.seq_len) if wanted else None)
+    del restored, weights  # the engine has them: they need not fill the memory of the whole run
     announce_optimizer(task.verb, engine)
     log = Log(task.output, task.verb, config.wandb, state, total, task.recipe)
     files = Files(task, engine, codec, template(model), now, log)
@@ -227,14 +229,14 @@ def _known_model(folder: Path) -> PreTrainedModel:
 
 def _random_model(task: Task, codec: Codec) -> PreTrainedModel:
     torch.manual_seed(task.config.seed)
-    fields = {"max_position_embeddings": max(task.config.seq_len, 1024), **task.model.fields}
-    shape = architectures.family_config(task.model.family, fields | {"vocab_size": codec.vocab_size})
+    fields = task.model.completed(task.config.seq_len, codec.vocab_size)
+    shape = architectures.family_config(task.model.family, fields)
     shape.eos_token_id, shape.pad_token_id, shape.bos_token_id = codec.end_of_turn, codec.pad, codec.end_of_text
     return architectures.build(shape)
 
 
 def micro_batch_of(config: TrainConfig, world: int, device: str) -> int:
-    """Rows at once: as given, or what fits comfortably."""
+    """Rows at once: as given, or what is fast on a CPU and usually fits on a GPU."""
     share = math.ceil(config.batch_size / world)
     wanted = TOKENS_AT_ONCE[device] // config.seq_len if config.micro_batch == "auto" else config.micro_batch
     return max(1, min(share, wanted))

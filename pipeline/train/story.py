@@ -17,6 +17,8 @@ CURVES = ("loss", "lr", "grad_norm", "tokens_per_second", "mfu", "wait")
 """What is drawn of a step's line."""
 
 MOST_PIECES = 800
+"""Of a curve: about as many as a page has pixels for it."""
+
 MOST_SAMPLES = 12
 """Steps of which a prompt's samples are kept: the first, the newest, and some between them."""
 

@@ -56,6 +56,18 @@ def test_several_in_a_row_lead_back_to_the_checkpoint(runs: Runs, workspace: Pat
     assert (workspace / weights).read_bytes() == (runs("single") / weights).read_bytes()
 
 
+def test_a_longer_run_that_goes_back_keeps_its_horizon(runs: Runs, tmp_path: Path) -> None:
+    """The checkpoint that it goes back to is the shorter run's, and knows another end."""
+    workspace = shutil.copytree(runs("single"), tmp_path / "run")
+    longer = ["pretrain.max_steps=36", "pretrain.keep=1", "pretrain.skips=2"]
+    said = faulty(workspace, ["nan=1,2"], *longer)
+    assert "back to step 15" in said
+    kept = workspace / "pretrain" / "checkpoints"
+    assert sorted(p.name for p in kept.iterdir()) == ["step-18", "step-36"]  # before the decay, and the newest
+    state = json.loads((kept / "step-36" / "state.json").read_text(encoding="utf-8"))
+    assert (state["total"], state["decay_start"]) == (36, 18)
+
+
 def test_a_fault_that_stays_ends_the_run_in_words(workspace: Path) -> None:
     said = faulty(workspace, ["nan=14+"], "pretrain.skips=2", code=2)
     assert "2 steps in a row without a finite gradient, again after going back" in said

@@ -12,17 +12,18 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from transformers import PreTrainedConfig
 
 import model as architectures
 from pipeline.train.config import TrainConfig
+from pipeline.train.hardware import DTYPES
 from pipeline.train.plan.rehearsal import Rehearsed, rehearse
 
 EngineName = Literal["single", "ddp", "zero1", "zero2", "zero3"]
-ENGINES: tuple[EngineName, ...] = ("single", "ddp", "zero1", "zero2", "zero3")
+ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 Offload = Literal["none", "optimizer", "all"]
 
 WORKSPACE = 64 << 20
@@ -36,8 +37,6 @@ BUCKET = 500_000_000
 
 LIVE = 1_000_000_000
 """Parameters that ZeRO-3 keeps gathered (stage3_max_live_parameters)."""
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ import model as architectures
 from pipeline.train import lines
 from pipeline.train.cards import CARDS, card, recognised
 from pipeline.train.config import LaunchConfig, ModelConfig, TrainConfig, Verb
-from pipeline.train.engine import DTYPES, resolve_precision
-from pipeline.train.hardware import peak_flops
+from pipeline.train.engine import resolve_precision
+from pipeline.train.hardware import DTYPES, peak_flops
 from pipeline.train.horizon import steps
 from pipeline.train.lineage import known_run
 from pipeline.train.log import METRICS
@@ -165,9 +165,8 @@ def planned(asked: Asked, verb: Verb, pieces: int) -> Planned:
 
 def shape_of(model: ModelConfig, config: TrainConfig, pieces: int) -> PreTrainedConfig:
     """The model's config, as training would build it."""
-    fields = {"max_position_embeddings": max(config.seq_len, 1024), **model.fields, "vocab_size": pieces}
     try:
-        return architectures.family_config(model.family, fields)
+        return architectures.family_config(model.family, model.completed(config.seq_len, pieces))
     except ValueError as error:
         raise UserError(str(error)) from None
 

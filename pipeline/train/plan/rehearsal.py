@@ -48,9 +48,6 @@ class Rehearsed:
     head: int
     """The most that the head took beside what it was given, until its gradient was known."""
 
-    def __sub__(self, other: Rehearsed) -> Rehearsed:
-        return Rehearsed(self.saved - other.saved, self.peak - other.peak, self.head - other.head)
-
 
 def rehearse(
     shape: PreTrainedConfig, rows: int, length: int, dtype: torch.dtype, device: str,
