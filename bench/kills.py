@@ -91,7 +91,7 @@ def run_and_kill(run: Campaign, dice: random.Random) -> str:
     target = run.step() + dice.randint(1, 2 * SAVE_EVERY)
     until = time.monotonic() + (dice.uniform(1, 8) if dice.random() < 0.2 else 300)
     while process.poll() is None and run.step() < target and time.monotonic() < until:
-        time.sleep(0.005)
+        time.sleep(0.02)
     time.sleep(dice.uniform(0, 0.05))
     ranks = children(process.pid)
     victim, name = process.pid, "launcher" if ranks else "process"
