@@ -80,7 +80,7 @@ def save(output: Path, state: State, weights: Weights) -> Path:
 
 def saved(output: Path) -> list[tuple[int, Path]]:
     """Checkpoints by step, newest first."""
-    found = [(int(p.name[5:]), p) for p in (output / FOLDER).glob("step-*") if p.name[5:].isdigit()]
+    found = [(int(p.name[5:]), p) for p in (output / FOLDER).glob("step-*") if p.name[5:].isdigit() and p.is_dir()]
     return sorted(found, reverse=True)
 
 
@@ -102,7 +102,7 @@ def restore(output: Path, total: int, made_from: Json) -> tuple[State, Weights] 
         if problem:
             warn(tell(f"{place}: {problem}; skipped, using the one before", f"{place}：{problem}；跳过，改用前一个"))
             continue
-        state = State(**read_json(place / "state.json"))
+        state = _read_state(place)
         newest = max(newest, state.step)
         if total < newest:
             raise UserError(
@@ -120,6 +120,11 @@ def restore(output: Path, total: int, made_from: Json) -> tuple[State, Weights] 
             f"{output}: no checkpoint from before the decay is left to go on from; "
             "overwrite=True sets this run aside and trains anew, workspace= keeps both"
         )
+    if saved(output):  # to begin anew would remove them, and they may be mended
+        raise UserError(
+            f"{output / FOLDER}: no checkpoint is whole; restore one, or overwrite=True sets this run aside "
+            "and trains anew, workspace= keeps both"
+        )
     return None
 
 
@@ -130,6 +135,15 @@ def forget_beyond(output: Path, step: int) -> None:
             shutil.rmtree(place)
     for draft in (output / FOLDER).glob(".step-*.part"):  # of a process that was killed
         shutil.rmtree(draft)
+
+
+def _read_state(place: Path) -> State:
+    """An older version's lacks what came later; what this one does not know cannot be done without."""
+    told = read_json(place / "state.json")
+    unknown = sorted(told.keys() - {f.name for f in dataclasses.fields(State)})
+    if unknown:
+        raise UserError(f"{place}: of a newer version of Yaya ({', '.join(unknown)}); update, or move it away")
+    return State(**told)
 
 
 def _damage(place: Path) -> str:

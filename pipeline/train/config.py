@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+from utils.console import well_formed
+
 Verb = Literal["pretrain", "finetune"]
 """What a run learns, and the folder of its workspace."""
 
@@ -223,6 +225,11 @@ class TrainConfig:
         for name in ("beta1", "beta2", "muon_momentum", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} = {getattr(self, name)}; give a share of 0 or more, below 1")
+        if self.min_lr > 1:
+            raise ValueError(f"min_lr = {self.min_lr:g}; it is a share of lr: give 0 to 1")
+        for number, text in enumerate(self.samples):
+            if well_formed(text) != text:
+                raise ValueError(f"samples[{number}]: not UTF-8; type it in a UTF-8 locale, or write it in the recipe")
         if self.micro_batch != "auto" and self.micro_batch <= 0:
             raise ValueError(f"micro_batch = {self.micro_batch}; give a number above 0, or auto")
         if self.warmup > 1 or (self.schedule == "wsd" and self.warmup + self.decay > 1):

@@ -41,8 +41,11 @@ def open_wandb(project: str, verb: str, output: Path, run_id: str, recipe: Json)
     name = f"{output.parent.name}/{verb}"
     modes: list[Any] = [os.environ.get("WANDB_MODE", "online"), "offline"]
     for mode in modes:
-        settings = wandb.Settings(mode=mode, init_timeout=PATIENCE, login_timeout=5)
+        os.environ["WANDB_MODE"] = (
+            mode  # wandb reads it whatever the settings say, and refuses one that it does not know
+        )
         try:
+            settings = wandb.Settings(mode=mode, init_timeout=PATIENCE, login_timeout=5)
             return wandb.init(
                 project=project, name=name, id=run_id or None, resume="allow", dir=str(output), config=recipe,
                 settings=settings,
@@ -59,7 +62,10 @@ def _key() -> str:
 
 
 def _first(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
+    """In one line; of a setting that is refused, what it may be."""
+    said = str(error).splitlines() or [type(error).__name__]
+    why = next((line.strip() for line in said if line.strip().startswith("Input should be")), said[0])
+    return why.partition(" [type=")[0]
 
 
 def sent(run: Any, line: Json) -> bool:

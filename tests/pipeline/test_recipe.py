@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,18 @@ def test_a_mistake_of_the_file_is_the_files(tmp_path: Path) -> None:
     path.write_text("pretrain: {epochs: 1, warmup: 0.4}\n", encoding="utf-8")
     with pytest.raises(UserError, match=r"^pretrain.decay=0.7: pretrain: warmup \+ decay = 1.1"):
         from_command_line([str(path), "pretrain.lr=1", "pretrain.decay=0.7"])
+
+
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        ("pretrain.min_lr=5", "min_lr = 5; it is a share of lr"),
+        ("pretrain.samples=[a, 'b\udcff']", "samples[0]: not UTF-8"),  # as a shell hands over a broken letter
+    ],
+)
+def test_what_training_could_not_follow_is_refused(flag: str, said: str) -> None:
+    with pytest.raises(UserError, match=re.escape(said)):
+        recipe(flag)
 
 
 def test_two_horizons_are_one_too_many(tmp_path: Path) -> None:

@@ -160,6 +160,18 @@ def test_a_key_that_wandb_refuses_is_named_and_the_run_keeps_its_id(workspace: P
     assert all(list(run.glob("*.wandb")) for run in runs)
 
 
+def test_a_mode_that_wandb_does_not_know_keeps_no_training_from_its_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "nonsense")
+    monkeypatch.setattr("wandb.init", lambda **_: "a run")
+    assert wandb_run.open_wandb("yaya", "pretrain", tmp_path, "", {}) == "a run"
+    told = capsys.readouterr().err
+    assert told.count("warning:") == 1
+    assert "wandb (nonsense" in told
+    assert "'online', 'offline'" in told
+
+
 class Broken:
     """A wandb run whose service has died, or whose network has."""
 

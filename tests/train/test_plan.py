@@ -168,6 +168,8 @@ def test_an_earlier_run_here_says_how_fast_runs_are(tmp_path: Path) -> None:
     [
         (["--gpu", "h1000"], "--gpu h1000: not known; there are b200, h200"),
         (["--gpus", "none"], "--gpus none: give a number above 0"),
+        (["--gpus", "1.5"], "--gpus 1.5: give a whole number"),
+        (["--gpus", "1e30"], "--gpus 1e30: give a whole number of at most"),
         (["--mfu", "40"], "--mfu 40: give a share above 0, at most 1"),
         (["--price", "-1"], "--price -1: give a number above 0"),
         (["model.hidden_size=0"], "hidden_size=0 must be a whole number of at least 1"),

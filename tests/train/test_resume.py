@@ -14,7 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.train import checkpoints
+from pipeline.train.checkpoints import State
+from pipeline.train.engine import Weights
 from tests.commands import ROOT, TINY, environment, launcher, losses, metrics, run, train
+from utils.console import UserError
+from utils.stage import vouch_again, write_json
 
 Runs = Callable[..., Path]
 KILLS = ROOT / "bench" / "kills.py"
@@ -202,6 +207,21 @@ def test_a_damaged_checkpoint_is_skipped(runs: Runs, tmp_path: Path) -> None:
     assert "step-30: masters.safetensors is damaged" in said
     assert "going on from step 18" in said
     assert losses(workspace) == losses(runs("single"))
+
+
+def test_where_no_checkpoint_is_whole_none_is_thrown_away(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints" / "step-6").mkdir(parents=True)
+    with pytest.raises(UserError, match="no checkpoint is whole"):
+        checkpoints.restore(tmp_path, 30, {})
+    assert (tmp_path / "checkpoints" / "step-6").is_dir()
+
+
+def test_a_checkpoint_of_a_newer_version_is_named(tmp_path: Path) -> None:
+    place = checkpoints.save(tmp_path, State(step=6, total=30), Weights({}, {}, 6))
+    write_json(place / "state.json", {"step": 6, "mood": "good"})
+    vouch_again(place, ["state.json"])
+    with pytest.raises(UserError, match=r"step-6: of a newer version of Yaya \(mood\)"):
+        checkpoints.restore(tmp_path, 30, {})
 
 
 def test_shards_of_another_tokenizer_are_refused(runs: Runs, tmp_path: Path) -> None:

@@ -31,6 +31,9 @@ from utils.recipe import is_flag
 OPTIONS = ("gpus", "gpu", "price", "mfu", "document")
 CHECK = "--check"
 
+MOST = 10**6
+"""Of GPUs, or of a document's tokens."""
+
 
 # ---------------------------------------------------------------- what is asked
 
@@ -40,7 +43,7 @@ def asked(words: Sequence[str]) -> tuple[str, Asked]:
     words = plain_words(words, OPTIONS)
     given = dict(word.partition("=")[::2] for word in words if word.partition("=")[0] in OPTIONS)
     path, flags, recipe = from_command_line([word for word in words if word.partition("=")[0] not in OPTIONS])
-    count = int(_number("gpus", given["gpus"])) if "gpus" in given else recipe.launch.num_processes
+    count = _whole("gpus", given["gpus"]) if "gpus" in given else recipe.launch.num_processes
     return path, Asked(
         workspace=Path(recipe.workspace),
         vocab_size=recipe.tokenizer.vocab_size,
@@ -50,7 +53,7 @@ def asked(words: Sequence[str]) -> tuple[str, Asked]:
         place=place(given.get("gpu"), count),
         price=_number("price", given["price"]) if "price" in given else None,
         mfu=_share("mfu", given["mfu"]) if "mfu" in given else None,
-        document=int(_number("document", given.get("document", "256"))),
+        document=_whole("document", given.get("document", "256")),
     )
 
 
@@ -59,9 +62,16 @@ def _number(name: str, text: str) -> float:
         value = float(text)
     except ValueError:
         value = 0.0
-    if not 0 < value < math.inf or (name != "price" and value < 1):
+    if not 0 < value < math.inf:
         raise UserError(f"--{name} {text}: give a number above 0")
     return value
+
+
+def _whole(name: str, text: str) -> int:
+    value = _number(name, text)
+    if value != int(value) or value > MOST:
+        raise UserError(f"--{name} {text}: give a whole number of at most {MOST:,}")
+    return int(value)
 
 
 def _share(name: str, text: str) -> float:
