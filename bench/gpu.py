@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import shutil
 import statistics
 import subprocess
@@ -78,7 +79,11 @@ def measured(variant: Variant, folder: Path, steps: int) -> str:
     fields += [f"pretrain.batch_size={ROWS}", "pretrain.precision=bf16", "pretrain.eval_every=0", *variant.fields]
     launcher = [*LAUNCH, variant.zero] if variant.zero else []
     done = subprocess.run(
-        [sys.executable, *launcher, "train.py", "train", RECIPE, *fields], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, *launcher, "train.py", "train", RECIPE, *fields],
+        cwd=ROOT,
+        env=os.environ | {"LC_ALL": "C.UTF-8"},  # the line that says what was chosen is found by its words
+        capture_output=True,
+        text=True,
     )
     if done.returncode:
         said = (done.stderr.strip() or done.stdout.strip()).splitlines()

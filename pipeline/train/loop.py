@@ -114,7 +114,8 @@ def steps(run: Run, state: State, stop_signal: Callable[[], int], streak: Streak
             watch(run, state, result, now.read.rows, spikes, streak)
             if (config.eval_every and state.step % config.eval_every == 0) or state.step == run.total:
                 state = run.look(state)
-            if now.asked or now.late or is_due(state, config):
+            due = (now.late or is_due(state, config)) and not streak.length  # who goes back goes before the streak
+            if now.asked or due or state.step == run.total:
                 saved, saved_at = run.save(state, now.asked or state.step == run.total), time.monotonic()
                 if now.asked:
                     engine.wait()
