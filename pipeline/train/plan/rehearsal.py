@@ -14,7 +14,8 @@ from __future__ import annotations
 import math
 import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -71,7 +72,7 @@ def rehearse_model(
     ledger = Ledger(weakref.WeakSet(p.untyped_storage() for p in model.parameters()))
     head = _Head(ledger, model.get_output_embeddings())
     batch = same_batch(torch.device("cpu"), rows, length, document)
-    with Disguise(device), ledger:
+    with addresses(), Disguise(device), ledger:
         loss_sum = model(**{name: ledger.posed(content) for name, content in batch.items()}).loss_sum
         saved = ledger.alive
         # torch.autograd.backward would lay the disguise aside, and what is computed again would take other kernels.
@@ -136,7 +137,7 @@ class Ledger(TorchDispatchMode):
         kwargs = kwargs or {}
         given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
         if given and not any(tensor.is_meta for tensor in given):
-            return func(*args, **kwargs)  # integers that the model has written down itself
+            return self._entered(func(*args, **kwargs))  # integers that the model has written down itself
         args, kwargs = tree_map(self._known_or_posed, (args, kwargs))
         followed = all(hasattr(leaf, "content") for leaf in tree_leaves((args, kwargs)) if _is_tensor(leaf))
         try:
@@ -150,8 +151,7 @@ class Ledger(TorchDispatchMode):
             contents = tree_leaves(self._for_real(func, args, kwargs))
             for tensor, content in zip(tree_leaves(result), contents, strict=True):
                 tensor.content = content
-        for tensor in tensors:
-            self._enter(tensor)
+        self._entered(result)
         if func in INSIDE:
             self._reach(self.alive + INSIDE[func](*args))
         return result
@@ -165,6 +165,11 @@ class Ledger(TorchDispatchMode):
         if "device" in kwargs:
             kwargs["device"] = torch.device("cpu")
         return func(*args, **kwargs)
+
+    def _entered(self, result: Any) -> Any:
+        for tensor in filter(_is_tensor, tree_leaves(result)):
+            self._enter(tensor)
+        return result
 
     def _enter(self, tensor: torch.Tensor) -> None:
         storage = tensor.untyped_storage()
@@ -189,6 +194,20 @@ def _is_tensor(leaf: Any) -> bool:
 
 def _content(leaf: Any) -> Any:
     return getattr(leaf, "content", leaf)
+
+
+@contextmanager
+def addresses() -> Iterator[None]:
+    """Code may tell tensors apart by where they lie, and on the meta device all lie nowhere: each storage has a place.
+
+    The class itself is changed, since autograd's hooks ask where no mode is heard."""
+    tensor: Any = torch.Tensor
+    assert "data_ptr" not in vars(tensor)  # it is the base class's
+    tensor.data_ptr = lambda this: this.untyped_storage()._cdata + this.storage_offset() * this.element_size()
+    try:
+        yield
+    finally:
+        del tensor.data_ptr
 
 
 class Disguise(TorchFunctionMode):
