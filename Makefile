@@ -20,7 +20,10 @@ test-slow: $(READY_DEV)
 	$(BIN)/python -m pytest -m slow
 
 bench: $(READY_DEV)
-	$(BIN)/python bench/kills.py --kills 10
+	$(BIN)/python -m bench.kills --kills 10
+	$(BIN)/python -m bench.train --overhead --compile
+	$(BIN)/python -m bench.stalls
+	$(BIN)/python -m bench.race
 	$(BIN)/python -m bench.clean
 	$(BIN)/python -m bench.tokens
 	$(BIN)/python -m bench.feed

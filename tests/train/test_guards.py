@@ -128,6 +128,9 @@ def test_saved_by_the_clock_too(runs: Runs, workspace: Path) -> None:
     fields = ["pretrain.save_every=1000", "pretrain.save_minutes=1e-9", "pretrain.keep=99"]
     train("single", workspace, *fields)
     assert len(list((workspace / "pretrain" / "checkpoints").glob("step-*"))) == 30
+    stalls = [line for line in lines(workspace) if "stall" in line]
+    assert [line["step"] for line in stalls] == list(range(1, 31))
+    assert [line["step"] for line in stalls if "writing" in line] == [30]  # only the last is waited for
     assert losses(workspace) == losses(runs("single"))
 
 

@@ -63,8 +63,12 @@ def test_a_finetune_goes_on_with_the_same_bits(runs: Runs, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_kill_9_ten_times() -> None:
-    run([sys.executable, KILLS, "--kills", "10"], timeout=1200)
+@pytest.mark.timeout(5400)
+@pytest.mark.parametrize(("engine", "kills"), [("single", "200"), ("zero2", "20")])
+def test_soak(engine: str, kills: str) -> None:
+    """A process killed 200 times, two under ZeRO-2 (now the launcher, now a rank) 20 times: as if nothing had been."""
+    said = run([sys.executable, KILLS, "--kills", kills, "--engine", engine], timeout=5400)
+    assert "the records of every step equal bit for bit" in said
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
