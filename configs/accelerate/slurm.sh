@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Several nodes under Slurm; change the four lines below to what you have, and
+# Several nodes under Slurm; change nodes, GPUs per node and time below to what you have, and
 #   sbatch configs/accelerate/slurm.sh configs/gpt-64m.yaml pretrain.max_steps=20000
 # One launcher a node, all with the same words; they meet at the first node. Two minutes before the time is up Slurm
 # sends USR1 to this script: training saves and leaves, and the job is put in again, to go on from there.

@@ -148,7 +148,7 @@ def _told(event: Json) -> str:
     names = {
         "resumed": tell("resumed", "从检查点继续"),
         "skipped": tell("step skipped", "跳过一步"),
-        "spike": tell("loss spike", "损失突跳"),
+        "spike": tell("loss spike", "损失突增"),
         "rolled_back": tell("went back", "回退"),
     }
     return names.get(event["event"], str(event["event"]))
