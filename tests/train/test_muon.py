@@ -70,7 +70,7 @@ def reference() -> tuple[Tensors, Tensors]:
     return weights, momenta
 
 
-@pytest.mark.parametrize("world", [1, 2, 4])
+@pytest.mark.parametrize("world", [1, 2, pytest.param(4, marks=pytest.mark.slow)])
 def test_updates_equal_a_float64_reference(world: int, tmp_path: Path) -> None:
     """Clipping active; the largest difference of a weight, as a share of how far the weights of its tensor moved."""
     said = launched(world, tmp_path / "out.safetensors")
@@ -122,7 +122,7 @@ def test_each_tensor_has_one_owner_and_work_is_even() -> None:
         assert set(owner.values()) == set(range(world))
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.slow)])
 def test_a_muon_run_moves_between_one_process_and_two(workspace: Path, tmp_path: Path, precision: str) -> None:
     """Tolerance 1e-4 in fp32 over 12 steps. In bf16 5e-3: the five steps that orthogonalise amplify its rounding."""
     fields = ["pretrain.optimizer=muon", "pretrain.max_steps=12", f"pretrain.precision={precision}"]

@@ -90,6 +90,7 @@ def test_what_is_rehearsed_is_what_autograd_keeps(dtype: torch.dtype) -> None:
     assert imagined.saved == pytest.approx(sum(map(nbytes, kept.values())), rel=0.02)
 
 
+@pytest.mark.slow
 def test_the_peak_is_what_the_process_has() -> None:
     """Real steps, in a process that gives back at once what is freed, as CUDA's allocator counts it."""
     shape = {"hidden_size": 256, "intermediate_size": 704, "num_hidden_layers": 4, "head_dim": 64}

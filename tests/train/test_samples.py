@@ -7,6 +7,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.commands import losses, train
 
 PROMPTS = ["从前有", "The old man"]
@@ -58,6 +60,7 @@ def test_samples_and_ids_change_no_loss_and_end_where_the_checkpoint_does(
     assert [line["step"] for line in lines(workspace, "ids-7.jsonl")] == [18]
 
 
+@pytest.mark.slow
 def test_under_zero3_all_ranks_speak_and_the_ids_are_those_of_one_process(
     runs: Callable[..., Path], workspace: Path
 ) -> None:
