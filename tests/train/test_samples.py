@@ -71,7 +71,7 @@ def test_under_zero3_all_ranks_speak_and_the_ids_are_those_of_one_process(
     shutil.rmtree(one / "pretrain" / "checkpoints" / "step-30")
     (one / "pretrain" / "manifest.json").unlink()
     train("single", one, *FIELDS)  # its last six steps
-    ranks = [lines(workspace, f"ids-{rank}.jsonl")[-6:] for rank in (0, 1)]
+    ranks = [lines(workspace, f"ids-{rank}.jsonl") for rank in (0, 1)]
     together = [{"step": a["step"], "ids": a["ids"] + b["ids"]} for a, b in zip(*ranks, strict=True)]
     assert lines(one, "ids-0.jsonl") == together
     assert lines(one, "samples.jsonl") == lines(workspace, "samples.jsonl")
