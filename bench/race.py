@@ -49,6 +49,7 @@ SHAPE: dict[str, Any] = {
 }
 TEXTS, ROWS, SEQ_LEN, LOOKS = 40_000, 8, 512, 8
 WARMUP = 0.03
+HELD_OUT = 200
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,7 @@ def main() -> None:
     asked = parser.parse_args()
     if not (DATA / "classics_bitext.parquet").is_file():
         print(f"{DATA} lacks classics_bitext.parquet; the bundled sample takes its place, and says little")
-    prepared(asked.folder, raw_texts(), asked.texts)
+    prepared(asked.folder, raw_texts(), asked.texts, HELD_OUT)
     ran = [ours(asked.folder, asked.share * asked.seconds)]
     ran += [baseline(asked.folder, lr, asked.seconds) for lr in asked.lrs]
     best = min(ran[1:], key=lambda curve: curve.last)

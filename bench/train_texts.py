@@ -17,6 +17,7 @@ from pipeline.pack.config import PackConfig
 from pipeline.pack.stage import run as pack
 from pipeline.tokenizer.config import TokenizerConfig
 from pipeline.tokenizer.stage import run as tokenizer
+from utils.records import write_table
 from utils.shards import sources
 
 SAMPLE = Path(__file__).resolve().parent.parent / "data" / "sample" / "text"
@@ -54,10 +55,14 @@ def raw_texts(data: Path = DATA) -> list[str]:
     return [path.read_text(encoding="utf-8") for path in sorted(SAMPLE.rglob("*")) if path.is_file()]
 
 
-def prepared(folder: Path, texts: list[str], count: int) -> Path:
-    """`count` runs of these texts as clean records, a tokenizer and a pack in the folder; what is there stays."""
+def prepared(folder: Path, texts: list[str], count: int, held_out: int = 0) -> Path:
+    """`count` runs of these texts as clean records, a tokenizer and a pack in the folder; what is there stays.
+    The first `held_out` of them are for looking, not for training."""
     if not (folder / "clean" / "manifest.json").is_file():
         chosen = runs(texts, count)
+        if held_out:
+            write_table(folder / "clean/valid/classics-00000.parquet", text_table(chosen[:held_out], "classics"))
+            chosen = chosen[held_out:]
         size = sum(len(text.encode()) for text in chosen)
         write_clean(folder / "clean", text_table(chosen, "classics"), "classics", 0.98 * size)
     tokenizer(TokenizerConfig(vocab_size=VOCABULARY), folder / "clean", folder / "tokenizer")
