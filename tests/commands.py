@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = "tests/train/tiny.yaml"
@@ -48,10 +49,14 @@ def train(engine: str, workspace: Path, *fields: str, verb: str = "train", code:
     return run([*launcher(engine), "train.py", verb, TINY, f"workspace={workspace}", *fields], code, **more)
 
 
+def lines(workspace: Path, name: str, verb: str = "pretrain") -> list[dict[str, Any]]:
+    """All lines of one of a run's files."""
+    return [json.loads(text) for text in (workspace / verb / name).read_text(encoding="utf-8").splitlines()]
+
+
 def metrics(workspace: Path, verb: str = "pretrain") -> list[dict[str, float]]:
     """The lines of steps."""
-    text = (workspace / verb / "metrics.jsonl").read_text(encoding="utf-8")
-    return [line for line in map(json.loads, text.splitlines()) if "loss" in line]
+    return [line for line in lines(workspace, "metrics.jsonl", verb) if "loss" in line]
 
 
 def losses(workspace: Path, verb: str = "pretrain") -> list[float]:

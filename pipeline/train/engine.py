@@ -175,7 +175,7 @@ class Engine:
         with torch.no_grad():
             for name, master in self.masters.items():
                 master.copy_(weights.masters[name])
-                master.grad = None
+        self.forget_gradients()
         self._refresh_copies()
         self._restore_optimizer(weights)
 
@@ -246,8 +246,7 @@ class Engine:
             self.optimizer.step(lr)
             self.updates += 1
             self._refresh_copies()
-        for master in masters:
-            master.grad = None
+        self.forget_gradients()
         return float(norm)
 
     @torch.no_grad()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pipeline.train.oddities import ENOUGH, GoBack, Spikes, Streak
-from tests.commands import LAUNCH, PLAIN_FLAGS, TINY, losses, run, train
+from tests.commands import LAUNCH, PLAIN_FLAGS, TINY, lines, losses, run, train
 
 Runs = Callable[..., Path]
 
@@ -23,13 +23,8 @@ def faulty(workspace: Path, faults: list[str], *fields: str, code: int = 0, laun
     return run([*words, f"workspace={workspace}", *fields], code, PYTHONPATH=".")
 
 
-def lines(workspace: Path) -> list[dict[str, Any]]:
-    """All of metrics.jsonl."""
-    return [json.loads(t) for t in (workspace / "pretrain" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-
-
 def events(workspace: Path) -> list[dict[str, Any]]:
-    return [line for line in lines(workspace) if "event" in line]
+    return [line for line in lines(workspace, "metrics.jsonl") if "event" in line]
 
 
 def test_a_step_without_a_gradient_is_skipped_and_its_batch_kept(runs: Runs, workspace: Path) -> None:
@@ -128,7 +123,7 @@ def test_saved_by_the_clock_too(runs: Runs, workspace: Path) -> None:
     fields = ["pretrain.save_every=1000", "pretrain.save_minutes=1e-9", "pretrain.keep=99"]
     train("single", workspace, *fields)
     assert len(list((workspace / "pretrain" / "checkpoints").glob("step-*"))) == 30
-    stalls = [line for line in lines(workspace) if "stall" in line]
+    stalls = [line for line in lines(workspace, "metrics.jsonl") if "stall" in line]
     assert [line["step"] for line in stalls] == list(range(1, 31))
     assert [line["step"] for line in stalls if "writing" in line] == [30]  # only the last is waited for
     assert losses(workspace) == losses(runs("single"))
@@ -138,7 +133,7 @@ def test_the_best_and_every_tenth_checkpoint_stay(workspace: Path) -> None:
     fields = ["pretrain.eval_every=4", "pretrain.keep=1", "pretrain.keep_every=10", "pretrain.save_every=5",
               "pretrain.lr=0.05", "pretrain.schedule=constant", "pretrain.clip=0"]  # fmt: skip
     train("single", workspace, *fields)
-    looks = {line["step"]: line["bpb"]["all"] for line in lines(workspace) if "bpb" in line}
+    looks = {line["step"]: line["bpb"]["all"] for line in lines(workspace, "metrics.jsonl") if "bpb" in line}
     assert set(looks) == {4, 8, 12, 16, 20, 24, 28, 30}
     best = min(looks, key=lambda step: looks[step])
     kept = {int(p.name[5:]) for p in (workspace / "pretrain" / "checkpoints").glob("step-*")}

@@ -9,14 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import losses, train
+from tests.commands import lines, losses, train
 
 PROMPTS = ["从前有", "The old man"]
 FIELDS = [f"pretrain.samples={json.dumps(PROMPTS, ensure_ascii=False)}", "pretrain.record_ids=true"]
-
-
-def lines(workspace: Path, name: str, verb: str = "pretrain") -> list[dict]:
-    return [json.loads(text) for text in (workspace / verb / name).read_text(encoding="utf-8").splitlines()]
 
 
 def spoken(model: Path, prompts: list[list[int]]) -> list[str]:
