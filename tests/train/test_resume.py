@@ -73,7 +73,8 @@ def test_soak(engine: str, kills: str) -> None:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_saves_and_the_run_goes_on(runs: Runs, workspace: Path, number: int, code: int) -> None:
-    words = [*launcher("single"), "train.py", "train", TINY, f"workspace={workspace}", "pretrain.save_every=1000"]
+    fields = ["pretrain.max_steps=90", "pretrain.save_every=1000"]
+    words = [*launcher("single"), "train.py", "train", TINY, f"workspace={workspace}", *fields]
     process = start(words)
     wait_for_step(workspace, 3, process)
     process.send_signal(number)
@@ -82,7 +83,7 @@ def test_a_signal_saves_and_the_run_goes_on(runs: Runs, workspace: Path, number:
     assert "the same command goes on" in said
     assert "Traceback" not in said
     run(words)
-    assert losses(workspace) == losses(runs("single"))
+    assert losses(workspace) == losses(runs("single", steps=90))
 
 
 def test_a_signal_to_the_pipeline_reaches_the_training(workspace: Path) -> None:
