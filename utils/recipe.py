@@ -40,8 +40,9 @@ def read_recipe(path: str, flags: Sequence[str], sections: type[T]) -> T:
 
 def _laid_over(path: str, text: str, flags: Sequence[str], sections: type[T]) -> T:
     values = _read_yaml(text)
+    names = [_name(flag) for flag in flags]
     for flag in flags:
-        _lay_over(values, flag, sections)
+        _lay_over(values, flag, sections, names)
     values.setdefault("workspace", f"runs/{Path(path).stem}")
     return parse(sections, values, "")
 
@@ -59,7 +60,7 @@ def _told_of(error: UserError, path: str, text: str, flags: Sequence[str], secti
     if not count:
         return f"{path}: {error}"
     flag = flags[count - 1].lstrip("-")
-    return f"{flag}: {str(error).removeprefix(flag.partition('=')[0] + ': ')}"
+    return f"{flag}: {str(error).removeprefix(_name(flag) + ': ')}"
 
 
 def _read_text(path: Path) -> str:
@@ -112,10 +113,14 @@ def is_flag(text: str) -> bool:
     )
 
 
-def _lay_over(values: dict[str, Any], flag: str, sections: type) -> None:
-    name, equals, text = flag.lstrip("-").partition("=")
-    assert equals, flag
-    *path, last = name.split(".")
+def _name(flag: str) -> str:
+    return flag.lstrip("-").partition("=")[0]
+
+
+def _lay_over(values: dict[str, Any], flag: str, sections: type, flags: Sequence[str]) -> None:
+    """`flags` are the names of all, this one's among them."""
+    text = flag.partition("=")[2]
+    *path, last = _name(flag).split(".")
     place = values
     kind: Any = sections
     for part in path:
@@ -129,7 +134,8 @@ def _lay_over(values: dict[str, Any], flag: str, sections: type) -> None:
     for rivals in getattr(kind, "ONE_OF", ()):
         if last in rivals:  # a flag takes the place of the recipe's choice among fields that exclude each other
             for rival in rivals:
-                place.pop(rival, None)
+                if ".".join([*path, rival]) not in flags:
+                    place.pop(rival, None)
     place[last] = text if _is_literal(wanted, text) else _from_text(text)
 
 

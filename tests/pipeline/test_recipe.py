@@ -33,6 +33,8 @@ def test_fields_are_flags_with_or_without_dashes() -> None:
 def test_a_flag_of_the_horizon_takes_the_recipes_place() -> None:
     given = recipe("pretrain.max_steps=20").pretrain
     assert (given.max_steps, given.epochs) == (20, None)
+    with pytest.raises(UserError, match=r"^pretrain.epochs=2: .*; got max_steps, epochs"):
+        recipe("pretrain.max_steps=20", "pretrain.epochs=2")
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,17 @@ def test_the_peak_is_what_the_process_has() -> None:
     assert max(map(abs, errors)) < 7, said
 
 
+@pytest.mark.slow
+def test_what_one_verb_takes_is_not_hidden_by_what_another_gave_back() -> None:
+    """As a user runs it, with an allocator that keeps what is freed: the large verb first, then a smaller one."""
+    fields = ["pretrain.seq_len=512", "pretrain.micro_batch=16", "pretrain.batch_size=32", "finetune.seq_len=512"]
+    fields += ["finetune.micro_batch=8", "finetune.batch_size=16", "model.hidden_size=256", "model.head_dim=64"]
+    said = run([sys.executable, "-m", "pipeline.train.plan", TINY, "--check", *fields])
+    errors = [float(error) for error in re.findall(r"error ([+-][\d.]+)%", said)]
+    assert len(errors) == 2, said
+    assert max(errors) < 25, said
+
+
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_memory_grows_with_rows_and_shrinks_with_checkpointing(device: str) -> None:
     def at(rows: int, how: Checkpointing = "none") -> int:
