@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import signal
 import sys
@@ -19,6 +20,8 @@ from utils.chat import MARKS
 from utils.codec import Codec
 from utils.encoders import SPM
 from utils.stage import write_manifest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers with two threads each would wait for each other
 
 hypothesis.settings.register_profile("no deadline", deadline=None)
 hypothesis.settings.load_profile("no deadline")

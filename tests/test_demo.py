@@ -30,7 +30,7 @@ def environment(home: Path) -> dict[str, str]:
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the tree with this interpreter as its .venv, and the CSV that the README speaks of."""
     copy = tmp_path_factory.mktemp("readme") / "yaya"
-    skipped = shutil.ignore_patterns(".git", ".venv", "runs", "__pycache__", ".*_cache", "wandb")
+    skipped = shutil.ignore_patterns(".git", ".venv", "runs", "__pycache__", ".pytest_cache", "wandb")
     shutil.copytree(ROOT, copy, ignore=skipped)
     (copy / ".venv").symlink_to(Path(sys.prefix))
     for ready in (".ready", ".ready-dev"):  # whatever installed this interpreter's packages did make's work
