@@ -21,6 +21,7 @@ from pipeline.train.config import Verb
 from pipeline.train.stream_names import how_to_open
 from pipeline.watch import watched
 from utils.console import UserError, say, tell, warn
+from utils.memory import kept_for_good
 from utils.stage import MANIFEST, Json, config_json, manifest, why_stale
 
 CHEAP = ("clean", "tokenizer", "pack")
@@ -159,8 +160,9 @@ def train_here(verb: Verb, path: str, flags: Sequence[str], recipe: Recipe) -> N
 
 
 def _train(verb: Verb, recipe: Recipe) -> None:
-    from pipeline.train.stage import run
-    from pipeline.train.task import Task
+    with kept_for_good():
+        from pipeline.train.stage import run
+        from pipeline.train.task import Task
 
     folder = recipe.folder
     task = Task(

@@ -26,6 +26,7 @@ from utils.chat import conversation
 from utils.codec import Codec
 from utils.console import UserError, progress, say, tell
 from utils.encoders import FAST, SPM
+from utils.memory import kept_for_good
 from utils.published import check, is_base, is_whole, model_of, opened, same_vocabulary, weights
 from utils.stage import MANIFEST, Json, build, read_json, whole, write_json
 
@@ -128,8 +129,9 @@ def _exams(exams: dict[str, list[Question]], taught: Taught, replies: Sequence[R
 
 def _ask(config: EvaluateConfig, folder: Path, questions: Sequence[Question], base: bool) -> tuple[list[str], int, int]:
     """The replies in the order of the questions, and the model's parameters and vocabulary."""
-    import model as families  # here, so that a finished stage is skipped without loading torch
-    from model.decode import Sampling, reply
+    with kept_for_good():  # here, so that a finished stage is skipped without loading torch
+        import model as families
+        from model.decode import Sampling, reply
 
     codec = Codec(folder)
     net: Any = opened(folder, families.load)

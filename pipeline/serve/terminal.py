@@ -18,6 +18,7 @@ from typing import NoReturn
 from pipeline.serve.config import ChatConfig
 from pipeline.serve.find import newest_model
 from utils.console import Stopped, UserError, tell
+from utils.memory import kept_for_good
 from utils.published import check
 
 NEW = ("/new", "/新", "/重来", "/新对话")
@@ -33,7 +34,8 @@ def chat(config: ChatConfig) -> None:
         raise UserError("--once: nothing is said; give it some text")
     folder = Path(config.model) if config.model else newest_model()
     check(folder)  # before torch is loaded, which takes seconds
-    from pipeline.serve.session import Session
+    with kept_for_good():
+        from pipeline.serve.session import Session
 
     session = Session.open(folder, config)
     if not config.model:

@@ -52,9 +52,8 @@ def test_forty_steps_in_bf16_stay_near_one_another(runs: Runs, engine: str) -> N
     assert difference < 2e-3
 
 
-@pytest.mark.parametrize(
-    "engine", [pytest.param("ddp", marks=pytest.mark.slow), pytest.param("zero2", marks=pytest.mark.slow), "zero3"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["ddp", "zero2", "zero3"])
 def test_bf16_losses_stay_near_those_of_one_process(runs: Runs, engine: str) -> None:
     """Tolerance 2e-3: bf16 rounds each product to 8 bits, and ranks add gradients in another order."""
     ours, one = losses(runs(engine, "bf16")), losses(runs("single", "bf16"))

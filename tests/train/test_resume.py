@@ -71,7 +71,9 @@ def test_soak(engine: str, kills: str) -> None:
     assert "the records of every step equal bit for bit" in said
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143)]
+)
 def test_a_signal_saves_and_the_run_goes_on(runs: Runs, workspace: Path, number: int, code: int) -> None:
     fields = ["pretrain.max_steps=90", "pretrain.save_every=1000"]
     words = [*launcher("single"), "train.py", "train", TINY, f"workspace={workspace}", *fields]
