@@ -23,6 +23,7 @@ from pipeline.train.rows import Rows
 from pipeline.train.saving import Saver
 from pipeline.train.task import Task
 from utils.codec import Codec
+from utils.console import disk_is_full
 from utils.stage import Json, write_json
 
 ODD = "odd-batches"
@@ -54,14 +55,22 @@ class Files:
         return saved
 
     def _write(self, state: State, weights: Weights) -> bool:
-        def write() -> None:
-            checkpoints.save(self.task.output, state, weights)
-            checkpoints.prune(self.task.output, self.task.config.keep, self.task.config.keep_every, state)
-
-        saved = guards.survives_full_disk(f"step {state.step}", write)
+        saved = guards.survives_full_disk(f"step {state.step}", lambda: self._keep(state, weights))
         if saved and state.step >= published_step(self.model, self.codec):  # a longer run keeps the shorter one's model
             self._publish(state, weights)
         return saved
+
+    def _keep(self, state: State, weights: Weights) -> None:
+        """One more checkpoint, then the oldest goes; before it, where the disk has no room for both."""
+        output, keep, every = self.task.output, self.task.config.keep, self.task.config.keep_every
+        try:
+            checkpoints.save(output, state, weights)
+        except Exception as error:
+            if keep == 1 or not disk_is_full(error):
+                raise
+            checkpoints.prune(output, keep - 1, every, state)
+            checkpoints.save(output, state, weights)
+        checkpoints.prune(output, keep, every, state)
 
     def _publish(self, state: State, weights: Weights) -> None:
         training = {"verb": self.task.verb, "step": state.step, "of": state.total, "tokens": state.tokens}

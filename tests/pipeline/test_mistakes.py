@@ -116,6 +116,21 @@ def test_a_full_disk_does_not_stop_training(small_disk: Path, packed: Path) -> N
     assert (workspace / "pretrain" / "manifest.json").is_file()
 
 
+@pytest.mark.slow
+def test_a_disk_with_room_for_the_checkpoints_that_are_kept_is_enough(small_disk: Path, packed: Path) -> None:
+    """Two are kept, and there is no room for a third beside them: the oldest makes it."""
+    workspace = shutil.copytree(packed, small_disk / "w")
+    fields = [f"workspace={workspace}", "--until=pretrain", "pretrain.save_every=10", "pretrain.keep=2"]
+    run([*PIPELINE, TINY, *fields, "pretrain.max_steps=20", "pretrain.decay=0"])
+    checkpoints = workspace / "pretrain" / "checkpoints"
+    size = sum(file.stat().st_size for file in (checkpoints / "step-20").iterdir())
+    room = shutil.disk_usage(small_disk).free
+    (small_disk / "fill").write_bytes(b"x" * (room - size * 3 // 4))
+    said = run([*PIPELINE, TINY, *fields, "pretrain.max_steps=40", "pretrain.decay=0"])
+    assert "was not saved" not in said
+    assert {place.name for place in checkpoints.iterdir()} == {"step-30", "step-40"}
+
+
 def test_ctrl_c_in_each_cheap_stage(tmp_path: Path) -> None:
     """The same command goes on each time, up to the stage in which it is stopped next."""
     source = tmp_path / "big.jsonl"
