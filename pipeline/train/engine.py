@@ -64,15 +64,18 @@ def resolve_precision(wanted: str) -> str:
         return wanted
     if torch.cuda.is_available():
         return "bf16" if torch.cuda.get_device_capability()[0] >= 8 else "fp16"
-    return "bf16" if _cpu_multiplies_bf16() else "fp32"
-
-
-def _cpu_multiplies_bf16() -> bool:
     try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+        said = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
     except OSError:
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags
+        return "fp32"
+    return "bf16" if multiplies_bf16(said) else "fp32"
+
+
+def multiplies_bf16(cpuinfo: str) -> bool:
+    """Are products in bf16 faster than in fp32? By rule, not by measure, so that all ranks of a launch say the same.
+
+    AMX is made for them, and AMD's AVX512-BF16 has four times the rate; Intel's without AMX has half of it."""
+    return "amx_bf16" in cpuinfo or ("avx512_bf16" in cpuinfo and "AuthenticAMD" in cpuinfo)
 
 
 def check_launcher(config: TrainConfig, precision: str) -> None:
@@ -108,7 +111,19 @@ def start(config: TrainConfig, precision: str) -> Engine:
         engine = Engine(config, precision)
     if engine.world > 1:
         _JOINED.append(engine)
+        _refuse_two_precisions(engine)
     return engine
+
+
+def _refuse_two_precisions(engine: Engine) -> None:
+    """Hosts of several kinds may each find another one best."""
+    found = [rank["precision"] for rank in engine.gather({"precision": engine.precision})]
+    odd = next((rank for rank, precision in enumerate(found) if precision != found[0]), None)
+    if odd is not None:
+        raise UserError(
+            f"precision: auto is {found[0]} on rank 0 and {found[odd]} on rank {odd}, whose hardware differs; "
+            "give precision=fp32, or another one that all can do"
+        )
 
 
 def accelerator(cpu: bool, plugin: Any = None) -> Any:

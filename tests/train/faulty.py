@@ -3,6 +3,7 @@
     python -m tests.train.faulty nan=7,8 noise=20 rank=1 train RECIPE …
 
 `nan=7+` means from the seventh call on. Calls are counted, not steps: after going back, a fault has passed.
+With `hardware=other` a rank finds the other precision best.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 import torch
 
 import train
+from pipeline.train import engine
 from pipeline.train.engine import Engine, Loss, StepResult
 from pipeline.train.objectives.base import Batch
 from utils.console import rank, run_program
@@ -47,6 +49,9 @@ def broken(words: dict[str, str]) -> None:
         return whole(self, lambda m, b: loss_of(m, b) * (float("nan") if no_number else 1.0), batches, count, lr)
 
     Engine.step = step  # type: ignore[method-assign]
+    if "hardware" in words and rank() == int(words["rank"]):
+        known = engine.multiplies_bf16
+        engine.multiplies_bf16 = lambda cpuinfo: not known(cpuinfo)
 
 
 if __name__ == "__main__":
