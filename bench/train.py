@@ -140,7 +140,7 @@ def report(contenders: list[Contender], peaks: list[float], given: Given, precis
     if "compiled" in by_name:
         told_compile(ours, by_name["compiled"])
     print(
-        f"chosen: {precision} ({'the CPU multiplies bf16' if precision == 'bf16' else 'no bf16 here'}), "
+        f"chosen: {precision} ({'the CPU multiplies bf16' if precision == 'bf16' else 'no fast bf16 here'}), "
         f"{ours.threads} threads (one a core), rows of {given.seq_len}, micro-batches of {given.micro_batch} rows"
     )
 

@@ -7,7 +7,7 @@ several can take turns on one machine, each with the threads, the allocator and 
     unpadded    the same loop, the texts end to end in rows of 340 without padding (and without regard to their edges)
     ours        the product: its feed, its model and its engine's step
     compiled    the same, with layers compiled
-    bare        our model and our micro-batches in the shortest loop that trains them in bf16 over fp32 masters
+    bare        our model and our micro-batches in the shortest loop that trains them in the precision that ours takes
     peer        a minimind checkout's own model and loop: fp32 on a CPU, texts padded to 340, 8 batches a step
 """
 
@@ -245,12 +245,15 @@ class Clock:
 
 
 def bare(given: Given) -> Step:
-    """What has to be done, and nothing else: forward, backward, fp32 sums of gradients, clipping, AdamW, the copy."""
+    """What has to be done, and nothing else: forward, backward, clipping, AdamW; in bf16 fp32 sums of gradients and the
+    copy of the masters, too."""
     config = our_config(given)
-    net = our_model(given)
-    masters = [weight.detach().clone().requires_grad_() for weight in net.parameters()]
-    net.to(torch.bfloat16).train()
-    weights = list(net.parameters())
+    net = our_model(given).train()
+    weights = masters = list(net.parameters())
+    if resolve_precision(config.precision) == "bf16":
+        masters = [weight.detach().clone().requires_grad_() for weight in weights]
+        net.to(torch.bfloat16)
+    copies = list(zip(weights, masters, strict=True)) if weights is not masters else []
     matrices = [master for master in masters if master.dim() > 1]
     gains = [master for master in masters if master.dim() <= 1]
     groups = [{"params": matrices, "weight_decay": 0.1}, {"params": gains, "weight_decay": 0.0}]
@@ -262,7 +265,7 @@ def bare(given: Given) -> Step:
         micro, count = next(batches)
         for rows in micro:
             (net(**loop.on(torch.device("cpu"), rows)).loss_sum / count).backward()
-            for weight, master in zip(weights, masters, strict=True):
+            for weight, master in copies:
                 assert weight.grad is not None
                 master.grad = weight.grad.float() if master.grad is None else master.grad.add_(weight.grad)
                 weight.grad = None
@@ -270,7 +273,7 @@ def bare(given: Given) -> Step:
         optimizer.step()
         optimizer.zero_grad()
         with torch.no_grad():
-            for weight, master in zip(weights, masters, strict=True):
+            for weight, master in copies:
                 weight.copy_(master)
         return Took(count, time.perf_counter() - began)
 
