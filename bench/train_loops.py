@@ -245,15 +245,15 @@ class Clock:
 
 
 def bare(given: Given) -> Step:
-    """What has to be done, and nothing else: forward, backward, clipping, AdamW; in bf16 fp32 sums of gradients and the
-    copy of the masters, too."""
+    """What has to be done, and nothing else: forward, backward, clipping, AdamW; in bf16 also fp32 sums of the
+    gradients, and the copy back from the masters."""
     config = our_config(given)
     net = our_model(given).train()
-    weights = masters = list(net.parameters())
+    masters, copies = list(net.parameters()), []
     if resolve_precision(config.precision) == "bf16":
-        masters = [weight.detach().clone().requires_grad_() for weight in weights]
+        copies = [(weight, weight.detach().clone().requires_grad_()) for weight in masters]
+        masters = [master for _, master in copies]
         net.to(torch.bfloat16)
-    copies = list(zip(weights, masters, strict=True)) if weights is not masters else []
     matrices = [master for master in masters if master.dim() > 1]
     gains = [master for master in masters if master.dim() <= 1]
     groups = [{"params": matrices, "weight_decay": 0.1}, {"params": gains, "weight_decay": 0.0}]

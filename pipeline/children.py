@@ -33,19 +33,25 @@ def run_child(words: Sequence[str]) -> None:
         env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
         first = follow_parent if sys.platform.startswith("linux") else None
         child = subprocess.Popen([sys.executable, *words], env=env, start_new_session=True, preexec_fn=first)
-        code = _wait(child)
+        code, asked = _wait(child)
         noted = note.read_text(encoding="ascii") if note.is_file() else ""
     if code:
-        raise SystemExit(int(noted) if noted else (code if code > 0 else 128 - code))
+        code = int(noted) if noted else (code if code > 0 else 128 - code)
+        raise SystemExit(asked if asked and code == 128 + signal.SIGTERM else code)
 
 
-def _wait(child: subprocess.Popen[bytes]) -> int:
-    """Wait for the child to end. Each signal is handed on: the first asks it to save and leave, and it is the
-    child that knows what a second one means."""
+def _wait(child: subprocess.Popen[bytes]) -> tuple[int, int]:
+    """The child's exit code, and the one that a signal asked of us (0 if none did).
+
+    Each signal is handed on: the first asks it to save and leave, and it is the child that knows what a second one
+    means. A batch system's is handed on as SIGTERM, for a launcher knows no other, and would end without a word.
+    """
+    asked = 0
     while True:
         try:
-            return child.wait()
+            return child.wait(), asked
         except KeyboardInterrupt:
             child.send_signal(signal.SIGINT)
-        except Stopped:
+        except Stopped as stopped:
+            asked = stopped.code
             child.send_signal(signal.SIGTERM)

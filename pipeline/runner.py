@@ -266,7 +266,8 @@ def _changes(recipe: Recipe, verb: Verb) -> list[str]:
 
 
 def _check_model(recipe: Recipe) -> None:
-    import model
+    with kept_for_good():
+        import model
 
     try:
         model.family_config(recipe.model.family, recipe.model.fields)

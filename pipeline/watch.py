@@ -26,6 +26,7 @@ from typing import Any, NoReturn
 
 from pipeline.train import restarts
 from utils.console import EXIT_FILE, Stopped, UserError, rank
+from utils.memory import kept_for_good
 
 TOGETHER = 0.05
 """Seconds in which deaths count as one, for what ends one rank often ends its neighbours."""
@@ -199,7 +200,8 @@ def watched() -> Iterator[Watch]:
     ranks to meet, nobody watches."""
     watch = Watch()
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
-        import torch.distributed  # noqa: F401  (here, or two threads would import it at once)
+        with kept_for_good():
+            import torch.distributed  # noqa: F401  (here, or two threads would import it at once)
 
         watch = Hub() if rank() == 0 else Spoke()
     watch.start()

@@ -91,17 +91,17 @@ def warn(text: str) -> None:
 def disk_is_full(error: BaseException) -> bool:
     """Or may a file grow no further? Libraries wrap ENOSPC in errors of their own; the words survive in all of them."""
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return full or "No space left on device" in str(error) or "os error 28" in str(error) or _file_is_full(error)
+    return full or "No space left on device" in str(error) or "os error 28" in str(error) or file_is_full(error)
 
 
-def _file_is_full(error: BaseException) -> bool:
+def file_is_full(error: BaseException) -> bool:
     full = isinstance(error, OSError) and error.errno == errno.EFBIG
     return full or "File too large" in str(error) or "os error 27" in str(error)
 
 
 def no_room(error: BaseException) -> tuple[str, str]:
     """What `disk_is_full` found, in English and in Chinese: a full disk, or a limit on the size of files."""
-    if _file_is_full(error):
+    if file_is_full(error):
         return "file size limit reached (ulimit -f)", "文件大小已达上限（ulimit -f）"
     return "disk full", "磁盘已满"
 
@@ -149,11 +149,13 @@ def _make_streams_bearable() -> None:
 
 def _exit_code(main: Callable[[], None]) -> int:
     def terminate(signum: int, frame: object) -> NoReturn:
-        raise Stopped(
-            tell("stopped by SIGTERM; the same command goes on", "已被 SIGTERM 停止；再次运行同一命令即可继续"), signum
-        )
+        name = signal.Signals(signum).name
+        english = f"stopped by {name}; the same command goes on"
+        raise Stopped(tell(english, f"已被 {name} 停止；再次运行同一命令即可继续"), signum)
 
-    signal.signal(signal.SIGTERM, terminate)
+    for wish in ("SIGTERM", "SIGUSR1"):  # the second is a batch system's; Windows has none
+        if hasattr(signal, wish):
+            signal.signal(getattr(signal, wish), terminate)
     try:
         main()
     except UserError as error:

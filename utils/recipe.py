@@ -117,8 +117,8 @@ def _name(flag: str) -> str:
     return flag.lstrip("-").partition("=")[0]
 
 
-def _lay_over(values: dict[str, Any], flag: str, sections: type, flags: Sequence[str]) -> None:
-    """`flags` are the names of all, this one's among them."""
+def _lay_over(values: dict[str, Any], flag: str, sections: type, names: Sequence[str]) -> None:
+    """`names` are those of all flags given."""
     text = flag.partition("=")[2]
     *path, last = _name(flag).split(".")
     place = values
@@ -134,7 +134,7 @@ def _lay_over(values: dict[str, Any], flag: str, sections: type, flags: Sequence
     for rivals in getattr(kind, "ONE_OF", ()):
         if last in rivals:  # a flag takes the place of the recipe's choice among fields that exclude each other
             for rival in rivals:
-                if ".".join([*path, rival]) not in flags:
+                if ".".join([*path, rival]) not in names:
                     place.pop(rival, None)
     place[last] = text if _is_literal(wanted, text) else _from_text(text)
 

@@ -23,7 +23,7 @@ from pipeline.train.rows import Rows
 from pipeline.train.saving import Saver
 from pipeline.train.task import Task
 from utils.codec import Codec
-from utils.console import disk_is_full
+from utils.console import disk_is_full, file_is_full
 from utils.stage import Json, write_json
 
 ODD = "odd-batches"
@@ -66,7 +66,7 @@ class Files:
         try:
             checkpoints.save(output, state, weights)
         except Exception as error:
-            if keep == 1 or not disk_is_full(error):
+            if keep == 1 or file_is_full(error) or not disk_is_full(error):
                 raise
             checkpoints.prune(output, keep - 1, every, state)
             checkpoints.save(output, state, weights)

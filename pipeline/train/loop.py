@@ -34,6 +34,9 @@ from pipeline.train.schedules import learning_rate
 from utils.console import Stopped, UserError, tell, warn
 from utils.scoring import UNTRAINED
 
+TOLD = 5
+"""Records of a spike that are named in the terminal; all are in metrics.jsonl."""
+
 LOOK_UP = 0.5
 """Seconds after which one who waits for a batch looks whether to stop; a host that is silent may take minutes."""
 
@@ -207,12 +210,14 @@ def watch(run: Run, state: State, result: StepResult, rows: Rows, spikes: Spikes
         return
     ids = run.feed.ids(before, range(size))
     run.log.event(state.step, "spike", was=result.loss, usual=usual, ids=ids)
-    told = ", ".join(dict.fromkeys(one for row in ids for one in row))
-    told = told if len(told) <= 300 else f"{told[:300]}…"
+    records = list(dict.fromkeys(one for row in ids for one in row))
+    told = ", ".join(records[:TOLD]) + (" …" if len(records) > TOLD else "")
+    was = f"{result.loss:.3f}"
     warn(
         tell(
-            f"step {state.step}: loss {result.loss:.3f}, usually {usual:.3f}; the batch held {told}",
-            f"第 {state.step} 步：损失 {result.loss:.3f}，通常为 {usual:.3f}；该批数据来自 {told}",
+            f"step {state.step}: loss spike, {was} for the usual {usual:.3f}; harmless unless it stays; "
+            f"the batch held {told}",
+            f"第 {state.step} 步：损失突增到 {was}（通常为 {usual:.3f}），很快回落便无妨；该批数据来自 {told}",
         )
     )
 

@@ -14,8 +14,9 @@ from statistics import median
 WINDOW, NEAR, ENOUGH = 64, 8, 16
 """Losses that tell how much a step changes, how many tell what is usual now, and the least that tell anything."""
 
-SPREADS, SHARE = 6.0, 0.1
-"""A spike is so many robust standard deviations of a step's change above the usual loss, and that share of it."""
+SPREADS, SHARE, LEAST = 6.0, 0.1, 0.1
+"""A spike is so many robust standard deviations of a step's change above the usual loss, that share of it, and so many
+nats: what is known by heart is at nearly 0, and every unusual row of it would be a spike."""
 
 
 class Spikes:
@@ -33,7 +34,7 @@ class Spikes:
             return None
         level = median(recent[-NEAR:])
         spread = 1.4826 * median(abs(after - before) for before, after in pairwise(recent))
-        return level if loss - level > max(SPREADS * spread, SHARE * level) else None
+        return level if loss - level > max(SPREADS * spread, SHARE * level, LEAST) else None
 
 
 class GoBack(Exception):

@@ -180,9 +180,9 @@ def _more(event: Json) -> str:
         if name == "to":
             parts.append(tell(f"to step {value:,}", f"回到第 {value:,} 步"))
         elif name == "ids":
-            found = [str(one) for one in value]
+            found = list(dict.fromkeys(one for row in value for one in row))
             rest = f" … ({len(found):,})" if len(found) > MOST_IDS else ""
             parts.append(tell("records: ", "记录：") + ", ".join(found[:MOST_IDS]) + rest)
         elif name not in ("step", "event"):
-            parts.append(f"{name}: {value}")
+            parts.append(f"{name}: {value:.3f}" if isinstance(value, float) else f"{name}: {value}")
     return "; ".join(parts)

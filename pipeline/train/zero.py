@@ -93,7 +93,8 @@ class ZeroEngine(Engine):
         if config.optimizer != "adamw":
             raise UserError(
                 f"optimizer={config.optimizer} is not offered under DeepSpeed, which shards no state but AdamW's as "
-                f"one process would step; launch.engine=ddp keeps {config.optimizer}, optimizer=adamw keeps ZeRO"
+                f"one process would step; optimizer=adamw keeps ZeRO, the ddp engine keeps {config.optimizer} "
+                "(launch.engine=ddp, or of a launcher configs/accelerate/ddp.yaml)"
             )
         if precision == "fp16":
             raise UserError("precision=fp16 is not offered under DeepSpeed; use fp32, or the ddp engine")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -106,8 +107,12 @@ def test_a_signal_that_asks_to_stop_is_no_crash(workspace: Path) -> None:
     assert len(metrics(workspace)) == before
 
 
-def test_a_batch_systems_notice_saves_and_ends_with_138(workspace: Path) -> None:
-    process = start(command("single", workspace, *ENDLESS))
+@pytest.mark.parametrize("program", ["train.py", "pipeline", pytest.param("ddp", marks=pytest.mark.slow)])
+def test_a_batch_systems_notice_saves_and_ends_with_138(workspace: Path, program: str) -> None:
+    """To the training itself, or to the pipeline above it, whose child it is, or whose child's launcher's."""
+    words = [sys.executable, "-m", "pipeline", TINY, f"workspace={workspace}", "--until=pretrain", *ENDLESS]
+    words += ["launch.engine=ddp", "launch.num_processes=2"] if program == "ddp" else []
+    process = start(command("single", workspace, *ENDLESS) if program == "train.py" else words)
     wait_for_step(workspace, 3, process)
     process.send_signal(signal.SIGUSR1)
     said, _ = process.communicate(timeout=60)

@@ -105,6 +105,9 @@ def test_a_spike_is_one_step_and_a_new_level_becomes_usual() -> None:
     told = [spikes.usual(5.0) is not None for _ in range(60)]
     assert told[0]
     assert not told[-1]
+    by_heart = Spikes()
+    assert not any(by_heart.usual(loss) for loss in [0.0002, 0.0003] * 40 + [0.04, 0.0002])
+    assert by_heart.usual(0.4) is not None
     fresh = Spikes()
     assert not any(fresh.usual(loss) for loss in [1.0] * (ENOUGH - 1) + [50.0])
 

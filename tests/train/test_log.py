@@ -107,7 +107,7 @@ def test_what_lies_beyond_the_checkpoint_goes(tmp_path: Path, monkeypatch: pytes
         log.step(a_line(step))
     log.samples(5, [("牙", "牙学语"), ("b", "c")])
     log.samples(7, [("牙", "牙")])
-    log.event(7, "spike", ids=["wiki/a/1"])
+    log.event(7, "spike", ids=[["wiki/a/1"]])
     log.go_back(5)
     log.event(7, "rolled_back", to=5)
     log.step(a_line(6))

@@ -53,7 +53,7 @@ def a_story() -> Story:
     story = Story()
     for step in range(1, 41):
         story.add(a_line(step, loss=9.0 if step == 20 else 3.0))
-    story.add({"step": 20, "event": "spike", "ids": [f"wiki/<a>/{number}" for number in range(99)]})
+    story.add({"step": 20, "event": "spike", "ids": [[f"wiki/<a>/{number}"] for number in range(99)]})
     story.add({"step": 21, "event": "rolled_back", "to": 20})
     story.add({"step": 30, "bpb": {"wiki": 1.5, "web": 2.5, "all": 2.0}})
     story.add_sample({"step": 30, "prompt": "从前", "text": "有一座<b>山</b>"})

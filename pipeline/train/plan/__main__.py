@@ -180,8 +180,9 @@ def _told_room(memory: float, plan: Planned) -> list[str]:
     """What the micro-batches follow from, and which of them are too large."""
     how = f"gradient_checkpointing={plan.config.gradient_checkpointing}"
     if plan.config.micro_batch == "auto":
-        english = f"  micro_batch is the largest that {ROOM:.0%} of the memory holds, with {how}"
-        return [tell(english, f"  micro_batch 是 {ROOM:.0%} 的容量所能容纳的最大值，{how}")]
+        english = f"  micro_batch: all of a GPU's share of batch_size, or what {ROOM:.0%} of the memory holds; {how}"
+        chinese = f"  micro_batch：batch_size 在每卡上的全部份额，或 {ROOM:.0%} 的容量所能容纳的行数；{how}"
+        return [tell(english, chinese)]
     over = [engine for engine, m in plan.columns.items() if m and m.peak > memory * ROOM]
     if not over:
         return [f"  {how}"]

@@ -3,17 +3,15 @@
 `python -m pipeline.train.plan RECIPE --check [pretrain.micro_batch=8 …]` builds the model, takes a few steps through
 the engine, and prints what was predicted, what was used, and how far apart they are: of CUDA's allocated peak, or on a
 CPU of the process's resident memory beyond what it had before the model. What one verb frees stays with a process for
-a while, and would hide what the next one takes: each has a process of its own.
+a while, and would hide what the next one takes, so each verb has a process of its own.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import gc
-import multiprocessing
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import torch
@@ -27,6 +25,7 @@ from pipeline.train.plan.footprint import Footprint, Memory, Setting, Sizes
 from pipeline.train.plan.prospect import Asked, shape_of, vocabulary
 from pipeline.train.plan.rehearsal import same_batch
 from utils.console import UserError, tell
+from utils.workers import run_apart
 
 STEPS = 3
 
@@ -36,7 +35,8 @@ def checked(asked: Asked) -> Iterator[str]:
     pieces, _ = vocabulary(asked)
     for verb, config in asked.configs.items():
         rows = 1 if config.micro_batch == "auto" else min(config.micro_batch, config.batch_size)
-        memory, used, state = _elsewhere(asked, verb, pieces, rows)
+        steps = functools.partial(compared, asked, verb, pieces)
+        memory, used, state = run_apart(steps, rows, f"try {verb}.micro_batch=1")
         error = memory.peak / used - 1
         yield tell(
             f"{verb}: micro_batch {rows} x {config.seq_len}, {state}: predicted {memory.peak / 1e9:.3f} GB, "
@@ -44,16 +44,6 @@ def checked(asked: Asked) -> Iterator[str]:
             f"{verb}：micro_batch {rows} x {config.seq_len}，{state}：预测 {memory.peak / 1e9:.3f} GB，"
             f"实测 {used / 1e9:.3f} GB，误差 {error:+.1%}",
         )
-
-
-def _elsewhere(asked: Asked, verb: Verb, pieces: int, rows: int) -> tuple[Memory, float, str]:
-    """`compared`, in a process of its own."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as other:
-        try:
-            return other.submit(compared, asked, verb, pieces, rows).result()
-        except BrokenProcessPool:
-            english = f"{verb}: its process was ended from outside, as when memory runs out; try {verb}.micro_batch=1"
-            raise UserError(english) from None
 
 
 def compared(asked: Asked, verb: Verb, pieces: int, rows: int) -> tuple[Memory, float, str]:
