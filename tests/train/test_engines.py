@@ -33,6 +33,9 @@ def test_fp32_losses_equal_those_of_one_process(runs: Runs, engine: str) -> None
 ENGINES = ["ddp", "zero1", "zero2", "zero3", "ddpx4", "zero1x4", "zero2x4", "zero3x4"]
 """Two processes each, or four, of which the last has no rows of a batch of 6."""
 
+BF16 = 4e-3
+"""Twice what was measured at most, 7.0e-4 on an AMD EPYC and 2.0e-3 on an Intel Xeon: docs/lab-notes.md."""
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
@@ -49,21 +52,21 @@ def test_forty_steps_are_one_curve_on_any_hardware(runs: Runs, engine: str) -> N
 def test_forty_steps_in_bf16_stay_near_one_another(runs: Runs, engine: str) -> None:
     difference = worst(losses(runs(engine, "bf16", 40)), losses(runs("single", "bf16", 40)))
     print(f"{engine}: {difference:.1e}")
-    assert difference < 2e-3
+    assert difference < BF16
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["ddp", "zero2", "zero3"])
 def test_bf16_losses_stay_near_those_of_one_process(runs: Runs, engine: str) -> None:
-    """Tolerance 2e-3: bf16 rounds each product to 8 bits, and ranks add gradients in another order."""
+    """bf16 rounds each product to 8 bits, and ranks add gradients in another order."""
     ours, one = losses(runs(engine, "bf16")), losses(runs("single", "bf16"))
-    assert worst(ours, one) < 2e-3
+    assert worst(ours, one) < BF16
     assert worst(one, losses(runs("single"))) < 1e-2
 
 
 @pytest.mark.slow
 def test_fp16_stays_near_fp32(runs: Runs) -> None:
-    """What older GPUs train in, its loss scaled; 2e-3 as for bf16."""
+    """What older GPUs train in, its loss scaled."""
     assert worst(losses(runs("single", "fp16")), losses(runs("single"))) < 2e-3
 
 
