@@ -29,7 +29,7 @@ import torch
 
 import model as architectures
 from bench.train_texts import documents
-from pipeline.train import loop
+from pipeline.train import dealing
 from pipeline.train.config import PretrainConfig
 from pipeline.train.engine import Engine, resolve_precision, start
 from pipeline.train.feed import ShardFeed
@@ -184,10 +184,10 @@ def our_config(given: Given) -> PretrainConfig:
 def our_batches(given: Given, config: PretrainConfig) -> Iterator[tuple[list[Rows], int]]:
     """A step's micro-batches, and how many tokens they train."""
     feed = ShardFeed(Path(given.folder) / "pack", "pretrain", config.seq_len, 0, {}, Path(given.folder) / "plan")
-    number = loop.rounds(config.batch_size, 1, given.micro_batch)
+    number = dealing.rounds(config.batch_size, 1, given.micro_batch)
     for turn in cycle(range(feed.sequences // config.batch_size)):
         rows = feed.rows(turn * config.batch_size, range(config.batch_size))
-        yield loop.micro_batches(rows, number, given.micro_batch), trained_tokens(rows)
+        yield dealing.micro_batches(rows, number, given.micro_batch), trained_tokens(rows)
 
 
 def our_model(given: Given) -> Any:
@@ -214,7 +214,7 @@ def ours(given: Given) -> Step:
         began = time.perf_counter()
         micro, count = next(batches)
         clock.forward = clock.update = 0.0
-        engine.step(clock.loss, [loop.on(engine.device, rows) for rows in micro], count, config.lr)
+        engine.step(clock.loss, [dealing.on(engine.device, rows) for rows in micro], count, config.lr)
         took = time.perf_counter() - began
         seen = float(np.mean([rows.position_ids.mean() + 1 for rows in micro]))
         return Took(count, took, clock.forward, took - clock.forward - clock.update, clock.update, seen)
@@ -264,7 +264,7 @@ def bare(given: Given) -> Step:
         began = time.perf_counter()
         micro, count = next(batches)
         for rows in micro:
-            (net(**loop.on(torch.device("cpu"), rows)).loss_sum / count).backward()
+            (net(**dealing.on(torch.device("cpu"), rows)).loss_sum / count).backward()
             for weight, master in copies:
                 assert weight.grad is not None
                 master.grad = weight.grad.float() if master.grad is None else master.grad.add_(weight.grad)

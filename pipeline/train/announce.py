@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from transformers import PreTrainedModel
 
 from pipeline.train.checkpoints import State
 from pipeline.train.compiling import Choice
 from pipeline.train.config import TrainConfig, Verb
+from pipeline.train.dealing import share
 from pipeline.train.engine import Engine
 from pipeline.train.feed import Feed, ShardFeed
+from pipeline.train.fitting import MicroBatch
 from pipeline.train.horizon import steps_of_epochs
 from utils.console import amount, say, tell, warn
 
@@ -19,10 +19,6 @@ from utils.console import amount, say, tell, warn
 def announce(verb: Verb, config: TrainConfig, engine: Engine, feed: Feed, model: PreTrainedModel, state: State) -> None:
     """What is about to be trained, on what, for how long, and from where."""
     size = sum(p.numel() for p in model.parameters()) / 1e6
-    idle = math.ceil(config.batch_size / engine.world) * engine.world - config.batch_size
-    if idle:
-        text = f"{verb}.batch_size = {config.batch_size} / {engine.world}"
-        warn(tell(f"{text}: does not divide, {idle} idle rows a step", f"{text}：不能整除，每步空置 {idle} 行"))
     shape = f"{config.batch_size} x {config.seq_len}"
     where = f"{engine.name} x {engine.world}, {engine.device.type}, {engine.precision}"
     say(
@@ -63,19 +59,30 @@ def announce_optimizer(verb: Verb, engine: Engine) -> None:
     )
 
 
-def announce_choices(verb: Verb, config: TrainConfig, engine: Engine, rows: int, choice: Choice) -> None:
+def announce_choices(verb: Verb, config: TrainConfig, engine: Engine, micro: MicroBatch, choice: Choice) -> None:
     """What the recipe left to us, and why it was chosen so."""
+    tell_idle_rows(verb, config.batch_size, engine.world, micro.whole)
     given = tell("as the recipe says", "按配方设定")
     precision = given if config.precision != "auto" else tell("what this hardware multiplies best", "本机乘法最快")
     fitting = tell("what fits", "显存所及") if engine.device.type == "cuda" else tell("what is fastest", "最快")
+    rows = given if config.micro_batch != "auto" else fitting
     found = [
         f"{engine.precision} ({precision})",
-        tell(f"{rows} rows at once", f"每次 {rows} 行") + f" ({given if config.micro_batch != 'auto' else fitting})",
+        tell(f"{micro.rows} rows at once", f"每次 {micro.rows} 行") + f" ({rows})",
         tell("compiled", "编译") + f" {tell('yes', '是') if choice.wanted else tell('no', '否')} ({choice.why})",
     ]
     if engine.device.type == "cpu":
         found.insert(2, tell(f"{torch.get_num_threads()} threads", f"{torch.get_num_threads()} 线程"))
     say(f"{verb}{tell(': ', '：')}{tell('; ', '；').join(found)}")
+
+
+def tell_idle_rows(verb: Verb, batch_size: int, world: int, whole: int) -> None:
+    """A batch that does not divide by the processes leaves some of them with less to do."""
+    idle = world * len(share(batch_size, 0, world, whole)) - batch_size
+    if idle:
+        pieces = tell(f" in pieces of {whole}", f"（每份 {whole} 行）") if whole > 1 else ""
+        text = f"{verb}.batch_size = {batch_size} / {world}{pieces}"
+        warn(tell(f"{text}: does not divide, {idle} idle rows a step", f"{text}：不能整除，每步空置 {idle} 行"))
 
 
 def told_fill(dialogues: float, slots: float, seq_len: int) -> str:

@@ -42,6 +42,8 @@ class MicroBatch:
 
     def __init__(self, rows: int, share: int, config: TrainConfig):
         self.rows, self.share, self.config = rows, share, config
+        self.whole = 1 if config.micro_batch == "auto" else rows
+        """A batch is dealt out in pieces of so many rows (`dealing.py`)."""
 
     def take(self, step: Callable[[int], T]) -> T:
         """The result of a step, which is given the rows to work on at once; with fewer, as often as it needs."""

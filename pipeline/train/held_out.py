@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
+from pipeline.train.dealing import idle, on
 from pipeline.train.engine import Engine
 from pipeline.train.feed import Sequences, batches
-from pipeline.train.loop import idle, on
 from utils.codec import Codec
 from utils.scoring import Tally
 

@@ -21,6 +21,7 @@ import torch
 from pipeline.train.ahead import Ahead, Read
 from pipeline.train.checkpoints import State
 from pipeline.train.config import TrainConfig
+from pipeline.train.dealing import micro_batches, on, rounds, share
 from pipeline.train.engine import Engine, StepResult
 from pipeline.train.feed import Feed
 from pipeline.train.fitting import MicroBatch
@@ -32,7 +33,6 @@ from pipeline.train.record import Record
 from pipeline.train.rows import Rows
 from pipeline.train.schedules import learning_rate
 from utils.console import Stopped, UserError, tell, warn
-from utils.scoring import UNTRAINED
 
 TOLD = 5
 """Records of a spike that are named in the terminal; all are in metrics.jsonl."""
@@ -96,7 +96,7 @@ def train(run: Run, state: State, stop_signal: Callable[[], int]) -> State:
 def steps(run: Run, state: State, stop_signal: Callable[[], int], streak: Streak) -> State:
     """Steps from here to the horizon."""
     config, engine, spikes = run.config, run.engine, Spikes()
-    lanes = share(config.batch_size, engine.rank, engine.world)
+    lanes = lanes_of(run)
     begun_at, saved_at = state.step, time.monotonic()
     with Ahead(run.feed, lanes, batches_left(run, state)) as ahead:
         while state.step < run.total:
@@ -124,6 +124,11 @@ def steps(run: Run, state: State, stop_signal: Callable[[], int], streak: Streak
                     engine.wait()
                     raise Stopped(stopped(state, run.total, saved), stop_signal() or signal.SIGTERM)
     return state
+
+
+def lanes_of(run: Run) -> range:
+    """This rank's rows of every batch."""
+    return share(run.config.batch_size, run.engine.rank, run.engine.world, run.micro_batch.whole)
 
 
 def is_due(state: State, config: TrainConfig) -> bool:
@@ -194,7 +199,7 @@ def watch(run: Run, state: State, result: StepResult, rows: Rows, spikes: Spikes
     """Tell what is odd about a step; too many in a row without a gradient lead back (`GoBack`)."""
     before, size = state.consumed - run.config.batch_size, run.config.batch_size
     if not_a_number(run, result):
-        place = run.dump(state, rows, run.feed.ids(before, share(size, run.engine.rank, run.engine.world)))
+        place = run.dump(state, rows, run.feed.ids(before, lanes_of(run)))
         run.log.event(state.step, "skipped", batch=str(place))
         warn(
             tell(
@@ -284,40 +289,3 @@ def line(
         "memory_gb": memory_gb(run.engine.device),
         "seconds": seconds,
     }
-
-
-# ---------------------------------------------------------------- who works on which rows
-
-
-def share(batch_size: int, rank: int, world: int) -> range:
-    """The rows of a batch that are this rank's: neighbours, as even as they can be."""
-    each = math.ceil(batch_size / world)
-    return range(min(rank * each, batch_size), min((rank + 1) * each, batch_size))
-
-
-def rounds(batch_size: int, world: int, micro_batch: int) -> int:
-    """Micro-batches a step: as many on every rank, or ranks would wait for each other for ever."""
-    return math.ceil(math.ceil(batch_size / world) / micro_batch)
-
-
-def micro_batches(rows: Rows, number: int, size: int) -> list[Rows]:
-    """A rank's rows in `number` pieces; where there are too few, a row that trains nothing takes the place."""
-    pieces = [cut(rows, slice(i * size, (i + 1) * size)) for i in range(number)]
-    return [piece if len(piece.targets) else idle(rows.targets.shape[1]) for piece in pieces]
-
-
-def cut(rows: Rows, part: slice) -> Rows:
-    """Some of the rows."""
-    return Rows(rows.input_ids[part], rows.targets[part], rows.position_ids[part])
-
-
-def idle(length: int) -> Rows:
-    """One row that trains no token."""
-    zeros = np.zeros((1, length), np.int32)
-    return Rows(zeros, np.full_like(zeros, UNTRAINED), np.arange(length, dtype=np.int32)[None])
-
-
-def on(device: torch.device, rows: Rows) -> Batch:
-    """Rows as the int64 tensors that the model's door takes; widened on the device, so that half as much travels."""
-    arrays = {"input_ids": rows.input_ids, "targets": rows.targets, "position_ids": rows.position_ids}
-    return {name: torch.from_numpy(array).to(device, non_blocking=True).long() for name, array in arrays.items()}

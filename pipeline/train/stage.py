@@ -120,7 +120,7 @@ def _train(task: Task, codec: Codec, model: PreTrainedModel, engine: Engine, now
     peak = peak_flops(engine.device, DTYPES[engine.precision]) if engine.rank == 0 else 1.0
     whole_run = total * config.batch_size * config.seq_len * flops[0] / engine.world
     choice = compiling.choose(config, engine.name, whole_run, peak, state.compiled)
-    announce_choices(task.verb, config, engine, micro.rows, choice)
+    announce_choices(task.verb, config, engine, micro, choice)
     wanted = engine.sum([float(choice.wanted and engine.rank == 0)])[0] > 0  # rank 0 knows the peak
     state = dataclasses.replace(state, compiled=wanted)
     engine.prepare(model, weights, same_batch(engine.device, micro.rows, config.seq_len) if wanted else None)

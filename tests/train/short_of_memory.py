@@ -20,9 +20,9 @@ import torch
 import model as architectures
 from model.gpt import YayaGPTForCausalLM
 from pipeline.train.config import PretrainConfig
+from pipeline.train.dealing import micro_batches, on, rounds, share
 from pipeline.train.engine import start
 from pipeline.train.fitting import MicroBatch
-from pipeline.train.loop import micro_batches, on, rounds, share
 from pipeline.train.objectives.base import next_token_loss
 from pipeline.train.rows import Rows
 from utils.console import run_program, say

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.train.announce import tell_few_rows, told_fill
+from pipeline.train.announce import tell_few_rows, tell_idle_rows, told_fill
+from pipeline.train.dealing import micro_batches, rounds, share
 from pipeline.train.feed import ShardFeed
-from pipeline.train.loop import micro_batches, rounds, share
 from pipeline.train.rows import Rows
 from tests.train.packs import (
     UNTRAINED,
@@ -42,18 +43,20 @@ def feeds(draw: st.DrawFn) -> Callable[[Path], ShardFeed]:
     return lambda folder: text_feed(folder, corpus, 7, mix=mix)
 
 
-@given(feeds(), st.integers(1, 16), st.integers(1, 9), st.integers(1, 40), st.integers(0, 500))
+@given(feeds(), st.integers(1, 16), st.integers(1, 9), st.booleans(), st.integers(1, 40), st.integers(0, 500))
 @settings(max_examples=30, deadline=None)
 def test_ranks_and_micro_batches_make_up_the_batch(
-    opened: Callable[[Path], ShardFeed], world: int, micro: int, batch: int, step: int
+    opened: Callable[[Path], ShardFeed], world: int, micro: int, dealt_whole: bool, batch: int, step: int
 ) -> None:
     with temporary() as folder:
         feed = opened(folder)
         whole = feed.rows(step * batch, range(batch))
+        micro = min(micro, math.ceil(batch / world))
         number = rounds(batch, world, micro)
         real: list[Rows] = []
         for rank in range(world):
-            pieces = micro_batches(feed.rows(step * batch, share(batch, rank, world)), number, micro)
+            lanes = share(batch, rank, world, micro if dealt_whole else 1)
+            pieces = micro_batches(feed.rows(step * batch, lanes), number, micro)
             assert len(pieces) == number, "ranks would wait for each other"
             for piece in pieces:
                 assert 1 <= len(piece.targets) <= micro
@@ -63,6 +66,27 @@ def test_ranks_and_micro_batches_make_up_the_batch(
                     assert (piece.targets == UNTRAINED).all()
         for name in vars(whole):
             assert np.array_equal(np.concatenate([getattr(piece, name) for piece in real]), getattr(whole, name))
+
+
+@given(st.integers(1, 16), st.integers(1, 9), st.integers(1, 99))
+def test_micro_batches_of_the_recipe_are_the_same_at_any_world_size(world: int, micro: int, batch: int) -> None:
+    """Of many processes as of one, unless there are too few for each to have one."""
+    micro = min(micro, math.ceil(batch / world))
+    one = [range(batch)[at : at + micro] for at in range(0, batch, micro)]
+    lanes = [share(batch, rank, world, micro) for rank in range(world)]
+    many = [mine[at : at + micro] for mine in lanes for at in range(0, len(mine), micro)]
+    assert many == one
+    assert max(math.ceil(len(mine) / micro) for mine in lanes) == rounds(batch, world, micro)
+
+
+def test_rows_that_nobody_has_are_told(capsys: pytest.CaptureFixture[str]):
+    tell_idle_rows("pretrain", 8, 2, 4)
+    tell_idle_rows("pretrain", 5, 1, 2)
+    assert not capsys.readouterr().err
+    tell_idle_rows("pretrain", 5, 2, 1)
+    assert "pretrain.batch_size = 5 / 2: does not divide, 1 idle rows a step" in capsys.readouterr().err
+    tell_idle_rows("pretrain", 6, 2, 2)
+    assert "pretrain.batch_size = 6 / 2 in pieces of 2: does not divide, 2 idle rows" in capsys.readouterr().err
 
 
 @given(feeds(), st.integers(1, 16), st.integers(1, 40))

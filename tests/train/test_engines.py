@@ -33,8 +33,10 @@ def test_fp32_losses_equal_those_of_one_process(runs: Runs, engine: str) -> None
 ENGINES = ["ddp", "zero1", "zero2", "zero3", "ddpx4", "zero1x4", "zero2x4", "zero3x4"]
 """Two processes each, or four, of which the last has no rows of a batch of 6."""
 
-BF16 = 2e-3
-"""An AMD EPYC stays at 7.0e-4. An Intel Xeon without AMX came to 2.02e-3 with ZeRO-3: docs/lab-notes.md."""
+
+def bf16_bound(engine: str) -> float:
+    """Ranks work on the very micro-batches of one process, whose products round alike; DeepSpeed's sums do not."""
+    return 1e-5 if engine.startswith("ddp") else 1e-3
 
 
 @pytest.mark.slow
@@ -52,15 +54,15 @@ def test_forty_steps_are_one_curve_on_any_hardware(runs: Runs, engine: str) -> N
 def test_forty_steps_in_bf16_stay_near_one_another(runs: Runs, engine: str) -> None:
     difference = worst(losses(runs(engine, "bf16", 40)), losses(runs("single", "bf16", 40)))
     print(f"{engine}: {difference:.1e}")
-    assert difference < BF16
+    assert difference < bf16_bound(engine)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["ddp", "zero2", "zero3"])
 def test_bf16_losses_stay_near_those_of_one_process(runs: Runs, engine: str) -> None:
-    """bf16 rounds each product to 8 bits, and ranks add gradients in another order."""
+    """bf16 rounds each product to 8 bits."""
     ours, one = losses(runs(engine, "bf16")), losses(runs("single", "bf16"))
-    assert worst(ours, one) < BF16
+    assert worst(ours, one) < bf16_bound(engine)
     assert worst(one, losses(runs("single"))) < 1e-2
 
 
@@ -77,6 +79,13 @@ def read(workspace: Path) -> dict[int, list[list[str]]]:
         for line in map(json.loads, path.read_text(encoding="utf-8").splitlines()):
             found.setdefault(line["step"], []).extend(line["ids"])
     return found
+
+
+def test_micro_batches_are_dealt_out_whole(runs: Runs) -> None:
+    """Six rows in pieces of two: not three and three, which would be cut into 2, 1 and 2, 1."""
+    files = sorted((runs("ddp") / "pretrain").glob("ids-*.jsonl"))
+    first = [json.loads(path.read_text(encoding="utf-8").splitlines()[0]) for path in files]
+    assert [len(line["ids"]) for line in first] == [4, 2]
 
 
 def test_a_run_moves_between_engines_and_world_sizes(runs: Runs, packed: Path, tmp_path: Path) -> None:

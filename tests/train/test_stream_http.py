@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from bench.flaky_host import DROPS, Host, serving
 from pipeline.train import patience, stream_source
-from pipeline.train.loop import share
+from pipeline.train.dealing import share
 from pipeline.train.stream import StreamFeed
 from tests.train.streams import FILES, TEXTS, feed, lines, packed_lines, parquet, settled
 from tests.train.test_stream import BATCH, LENGTH, read, same
