@@ -45,6 +45,7 @@ def wait_for_step(workspace: Path, step: int, process: subprocess.Popen[str]) ->
 
 def test_kill_9_and_the_same_command_give_the_same_bits() -> None:
     said = run([sys.executable, KILLS, "--kills", "3", "--seed", "1"], timeout=600)
+    assert "3 kills, all before the end" in said
     assert "60 losses and the records of every step equal bit for bit" in said
 
 
@@ -66,7 +67,8 @@ def test_a_finetune_goes_on_with_the_same_bits(runs: Runs, tmp_path: Path) -> No
 @pytest.mark.timeout(5400)
 @pytest.mark.parametrize(("engine", "kills"), [("single", "200"), ("zero2", "20")])
 def test_soak(engine: str, kills: str) -> None:
-    """A process killed 200 times, two under ZeRO-2 (now the launcher, now a rank) 20 times: as if nothing had been."""
+    """Runs of one process, killed 200 times, and of two under ZeRO-2 (now the launcher, now a rank), 20 times: as if
+    nothing had been."""
     said = run([sys.executable, KILLS, "--kills", kills, "--engine", engine], timeout=5400)
     assert "the records of every step equal bit for bit" in said
 
