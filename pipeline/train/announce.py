@@ -11,7 +11,6 @@ from pipeline.train.config import TrainConfig, Verb
 from pipeline.train.dealing import share
 from pipeline.train.engine import Engine
 from pipeline.train.feed import Feed, ShardFeed
-from pipeline.train.fitting import MicroBatch
 from pipeline.train.horizon import steps_of_epochs
 from utils.console import amount, say, tell, warn
 
@@ -59,16 +58,15 @@ def announce_optimizer(verb: Verb, engine: Engine) -> None:
     )
 
 
-def announce_choices(verb: Verb, config: TrainConfig, engine: Engine, micro: MicroBatch, choice: Choice) -> None:
+def announce_choices(verb: Verb, config: TrainConfig, engine: Engine, rows: int, choice: Choice) -> None:
     """What the recipe left to us, and why it was chosen so."""
-    tell_idle_rows(verb, config.batch_size, engine.world, micro.whole)
     given = tell("as the recipe says", "按配方设定")
     precision = given if config.precision != "auto" else tell("what this hardware multiplies best", "本机乘法最快")
     fitting = tell("what fits", "显存所及") if engine.device.type == "cuda" else tell("what is fastest", "最快")
-    rows = given if config.micro_batch != "auto" else fitting
+    at_once = given if config.micro_batch != "auto" else fitting
     found = [
         f"{engine.precision} ({precision})",
-        tell(f"{micro.rows} rows at once", f"每次 {micro.rows} 行") + f" ({rows})",
+        tell(f"{rows} rows at once", f"每次 {rows} 行") + f" ({at_once})",
         tell("compiled", "编译") + f" {tell('yes', '是') if choice.wanted else tell('no', '否')} ({choice.why})",
     ]
     if engine.device.type == "cpu":
@@ -76,13 +74,19 @@ def announce_choices(verb: Verb, config: TrainConfig, engine: Engine, micro: Mic
     say(f"{verb}{tell(': ', '：')}{tell('; ', '；').join(found)}")
 
 
-def tell_idle_rows(verb: Verb, batch_size: int, world: int, whole: int) -> None:
-    """A batch that does not divide by the processes leaves some of them with less to do."""
-    idle = world * len(share(batch_size, 0, world, whole)) - batch_size
-    if idle:
-        pieces = tell(f" in pieces of {whole}", f"（每份 {whole} 行）") if whole > 1 else ""
-        text = f"{verb}.batch_size = {batch_size} / {world}{pieces}"
-        warn(tell(f"{text}: does not divide, {idle} idle rows a step", f"{text}：不能整除，每步空置 {idle} 行"))
+def tell_empty_places(verb: Verb, batch_size: int, world: int, piece: int) -> None:
+    """A batch that does not divide leaves some processes with less to do than others."""
+    empty = world * len(share(batch_size, 0, world, piece)) - batch_size
+    if empty:
+        english = f"{world} processes" + (f" x {piece} rows at once" if piece > 1 else "")
+        chinese = f"{world} 个进程" + (f" × 每次 {piece} 行" if piece > 1 else "")
+        name = f"{verb}.batch_size = {batch_size}"
+        warn(
+            tell(
+                f"{name} is no multiple of {english}: {empty} places stay empty in every step; give it a multiple",
+                f"{name} 不是 {chinese} 的整数倍，每步有 {empty} 行的位置空着；请改成整数倍",
+            )
+        )
 
 
 def told_fill(dialogues: float, slots: float, seq_len: int) -> str:

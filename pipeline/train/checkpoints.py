@@ -43,7 +43,7 @@ class State:
     made_from: Json = field(default_factory=dict)
     """Fingerprints of recipe, tokenizer and shards: see lineage.py."""
     updates: int = 0
-    """Optimizer steps: fewer than steps only where fp16 overflowed."""
+    """Optimizer steps: fewer than steps where a gradient was not finite."""
     loss_scale: float = 1.0
     since_overflow: int = 0
     cursors: Json = field(default_factory=dict)
@@ -100,7 +100,7 @@ def restore(output: Path, total: int, made_from: Json) -> tuple[State, Weights] 
     for _, place in saved(output):
         problem = _damage(place)
         if problem:
-            warn(tell(f"{place}: {problem}; skipped, using the one before", f"{place}：{problem}；跳过，改用前一个"))
+            warn(tell(f"{place}: {problem}; skipped, on to the one before", f"{place}：{problem}；跳过，改看前一个"))
             continue
         state = _read_state(place)
         newest = max(newest, state.step)

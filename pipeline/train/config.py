@@ -106,7 +106,7 @@ class TrainConfig:
     """Tokens a row."""
 
     micro_batch: int | Literal["auto"] = "auto"
-    """Rows a process works on at once: it changes memory and rounding, nothing else. auto: as many as fit and pay."""
+    """Rows a process works on at once: memory, speed and rounding change, nothing else. auto: what fits and pays."""
 
     mix: dict[str, float] = field(default_factory=dict)
     """Share of the sequences that each source gives; by size if empty."""

@@ -1,7 +1,7 @@
 """Who works on which rows of a batch, and on how many at once.
 
-Where the recipe sets `micro_batch`, micro-batches are dealt out whole, so that one process and many have the same ones.
-Below fp32 each rounds its gradient, to 8 bits or 11: of a batch cut otherwise the sum would be another.
+Below fp32 each micro-batch rounds its gradient, to 8 bits or 11, and of a batch cut otherwise the sum is another. So
+there, if the recipe says `micro_batch`, micro-batches are dealt out whole: one process and many have the same ones.
 """
 
 from __future__ import annotations
@@ -16,15 +16,20 @@ from pipeline.train.rows import Rows
 from utils.scoring import UNTRAINED
 
 
-def share(batch_size: int, rank: int, world: int, whole: int = 1) -> range:
-    """The rows of a batch that are this rank's: neighbours, as even as pieces of `whole` rows can be."""
-    each = math.ceil(math.ceil(batch_size / whole) / world) * whole
+def even_share(batch_size: int, world: int) -> int:
+    """The most rows of a rank, where a batch is dealt out row by row."""
+    return math.ceil(batch_size / world)
+
+
+def share(batch_size: int, rank: int, world: int, piece: int = 1) -> range:
+    """The rows of a batch that are this rank's: neighbours, as even as pieces of so many rows can be."""
+    each = even_share(math.ceil(batch_size / piece), world) * piece
     return range(min(rank * each, batch_size), min((rank + 1) * each, batch_size))
 
 
 def rounds(batch_size: int, world: int, micro_batch: int) -> int:
     """Micro-batches a step: as many on every rank, or ranks would wait for each other for ever."""
-    return math.ceil(math.ceil(batch_size / world) / micro_batch)
+    return math.ceil(even_share(batch_size, world) / micro_batch)
 
 
 def micro_batches(rows: Rows, number: int, size: int) -> list[Rows]:

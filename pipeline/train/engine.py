@@ -1,4 +1,4 @@
-"""How a step is taken, on one process or several: the only file, with `zero.py`, that knows which.
+"""How a step is taken, on one process or several: only this file and `zero.py` know how.
 
 A model and the moments of an earlier run come in; losses and gradient norms go out, and on request everything
 a later run needs, by parameter name (contract 6). One rule for the loss holds everywhere: the sum over trained

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 
 from pipeline.train.config import TrainConfig
+from pipeline.train.dealing import even_share
 from pipeline.train.hardware import DTYPES
 from pipeline.train.plan.footprint import ROOM, Footprint, Setting, Sizes, even
 from pipeline.train.plan.rehearsal import same_batch
@@ -40,9 +41,9 @@ class OutOfRoom(Exception):
 class MicroBatch:
     """Rows at once, of a rank's share of the batch."""
 
-    def __init__(self, rows: int, share: int, config: TrainConfig):
+    def __init__(self, rows: int, share: int, config: TrainConfig, piece: int = 1):
         self.rows, self.share, self.config = rows, share, config
-        self.whole = 1 if config.micro_batch == "auto" else rows
+        self.piece = piece
         """A batch is dealt out in pieces of so many rows (`dealing.py`)."""
 
     def take(self, step: Callable[[int], T]) -> T:
@@ -107,8 +108,10 @@ def give_back() -> None:
 def fitted(config: TrainConfig, model: Any, engine: Engine, rule: int) -> MicroBatch:
     """As the recipe says; with auto, `rule` on a CPU, and what fits on a GPU. Called before the engine takes the model
     over, by every rank."""
-    share, rows = math.ceil(config.batch_size / engine.world), rule
-    if config.micro_batch == "auto" and engine.device.type == "cuda":
+    share, rows = even_share(config.batch_size, engine.world), rule
+    if config.micro_batch != "auto":
+        return MicroBatch(rows, share, config, piece=1 if engine.precision == "fp32" else rows)
+    if engine.device.type == "cuda":
         mine = largest(config, model, engine, rule)
         rows = min(int(found["rows"]) for found in engine.gather({"rows": mine}))
     return MicroBatch(rows, share, config)
@@ -116,7 +119,7 @@ def fitted(config: TrainConfig, model: Any, engine: Engine, rule: int) -> MicroB
 
 def largest(config: TrainConfig, model: Any, engine: Engine, rule: int) -> int:
     """The most rows that fit on this rank's GPU; `rule`, if that cannot be found out."""
-    share = math.ceil(config.batch_size / engine.world)
+    share = even_share(config.batch_size, engine.world)
     setting = Setting(engine.name, engine.world, engine.precision, config.optimizer)  # type: ignore[arg-type]
     try:
         shape = copy.deepcopy(model.config)

@@ -128,7 +128,7 @@ def steps(run: Run, state: State, stop_signal: Callable[[], int], streak: Streak
 
 def lanes_of(run: Run) -> range:
     """This rank's rows of every batch."""
-    return share(run.config.batch_size, run.engine.rank, run.engine.world, run.micro_batch.whole)
+    return share(run.config.batch_size, run.engine.rank, run.engine.world, run.micro_batch.piece)
 
 
 def is_due(state: State, config: TrainConfig) -> bool:
@@ -197,27 +197,36 @@ def step(run: Run, rows: Rows, count: float, lr: float, seed: int, size: int) ->
 
 def watch(run: Run, state: State, result: StepResult, rows: Rows, spikes: Spikes, streak: Streak) -> None:
     """Tell what is odd about a step; too many in a row without a gradient lead back (`GoBack`)."""
-    before, size = state.consumed - run.config.batch_size, run.config.batch_size
     if not_a_number(run, result):
-        place = run.dump(state, rows, run.feed.ids(before, lanes_of(run)))
-        run.log.event(state.step, "skipped", batch=str(place))
-        warn(
-            tell(
-                f"step {state.step}: loss {result.loss}, gradient norm {result.grad_norm}; skipped, batch in {place}",
-                f"第 {state.step} 步：损失 {result.loss}，梯度范数 {result.grad_norm}；已跳过，该批数据见 {place}",
-            )
-        )
+        tell_skipped(run, state, result, rows)
         streak.skipped(state.step)
         return
     streak.broken()
     usual = spikes.usual(result.loss)
-    if usual is None:
-        return
-    ids = run.feed.ids(before, range(size))
-    run.log.event(state.step, "spike", was=result.loss, usual=usual, ids=ids)
+    if usual is not None:
+        tell_spike(run, state, result.loss, usual)
+
+
+def tell_skipped(run: Run, state: State, result: StepResult, rows: Rows) -> None:
+    """The step just taken changed nothing, for it had no gradient; its batch is kept."""
+    place = run.dump(state, rows, run.feed.ids(state.consumed - run.config.batch_size, lanes_of(run)))
+    run.log.event(state.step, "skipped", batch=str(place))
+    warn(
+        tell(
+            f"step {state.step}: loss {result.loss}, gradient norm {result.grad_norm}; skipped, batch in {place}",
+            f"第 {state.step} 步：损失 {result.loss}，梯度范数 {result.grad_norm}；已跳过，该批数据见 {place}",
+        )
+    )
+
+
+def tell_spike(run: Run, state: State, loss: float, usual: float) -> None:
+    """The step just taken had an unusual loss; these are the records of its batch."""
+    size = run.config.batch_size
+    ids = run.feed.ids(state.consumed - size, range(size))
+    run.log.event(state.step, "spike", was=loss, usual=usual, ids=ids)
     records = list(dict.fromkeys(one for row in ids for one in row))
     told = ", ".join(records[:TOLD]) + (" …" if len(records) > TOLD else "")
-    was = f"{result.loss:.3f}"
+    was = f"{loss:.3f}"
     warn(
         tell(
             f"step {state.step}: loss spike, {was} for the usual {usual:.3f}; harmless unless it stays; "

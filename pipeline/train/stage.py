@@ -20,10 +20,11 @@ from transformers import PreTrainedModel
 
 import model as architectures
 from pipeline.train import checkpoints, compiling, guards, lineage, record
-from pipeline.train.announce import announce, announce_choices, announce_optimizer
+from pipeline.train.announce import announce, announce_choices, announce_optimizer, tell_empty_places
 from pipeline.train.checkpoints import State
 from pipeline.train.config import TrainConfig
-from pipeline.train.engine import Engine, resolve_precision, start
+from pipeline.train.dealing import even_share
+from pipeline.train.engine import Engine, Weights, resolve_precision, start
 from pipeline.train.feed import Feed, sequences_of
 from pipeline.train.files import Files
 from pipeline.train.fitting import fitted
@@ -106,13 +107,7 @@ def _train(task: Task, codec: Codec, model: PreTrainedModel, engine: Engine, now
     feed, windows = _open_data(task, codec, engine)
     total = steps(config, feed)
     samples = Samples(task.verb, config.samples, model, codec)
-    restored = checkpoints.restore(task.output, total, now)
-    engine.wait()  # nothing is cleared away that another rank still reads
-    state, weights = restored or (State(warm=warm_up(config, total), seed=config.seed, made_from=now), None)
-    state = dataclasses.replace(state, total=total, decay_start=decay_start(config, total))
-    if engine.rank == 0:
-        _claim(task, state, now)
-    engine.wait()
+    state, weights = _begin(task, engine, total, now)
     feed.seek(state.cursors)
     announce(task.verb, config, engine, feed, model, state)
     flops = architectures.flops_per_token(model, 0), architectures.flops_per_pair(model)
@@ -120,11 +115,12 @@ def _train(task: Task, codec: Codec, model: PreTrainedModel, engine: Engine, now
     peak = peak_flops(engine.device, DTYPES[engine.precision]) if engine.rank == 0 else 1.0
     whole_run = total * config.batch_size * config.seq_len * flops[0] / engine.world
     choice = compiling.choose(config, engine.name, whole_run, peak, state.compiled)
-    announce_choices(task.verb, config, engine, micro, choice)
+    tell_empty_places(task.verb, config.batch_size, engine.world, micro.piece)
+    announce_choices(task.verb, config, engine, micro.rows, choice)
     wanted = engine.sum([float(choice.wanted and engine.rank == 0)])[0] > 0  # rank 0 knows the peak
     state = dataclasses.replace(state, compiled=wanted)
     engine.prepare(model, weights, same_batch(engine.device, micro.rows, config.seq_len) if wanted else None)
-    del restored, weights  # the engine has them: they need not fill the memory of the whole run
+    del weights  # the engine has them: they need not fill the memory of the whole run
     announce_optimizer(task.verb, engine)
     log = Log(task.output, task.verb, config.wandb, state, total, task.recipe)
     files = Files(task, engine, codec, template(model), now, log)
@@ -159,6 +155,19 @@ def _train(task: Task, codec: Codec, model: PreTrainedModel, engine: Engine, now
         log.close()
     if engine.rank == 0:
         _finish(task, state, now, codec)
+
+
+def _begin(task: Task, engine: Engine, total: int, now: Json) -> tuple[State, Weights | None]:
+    """Where the run begins, or goes on; from here on the folder is its own."""
+    config = task.config
+    new = State(warm=warm_up(config, total), seed=config.seed, made_from=now)
+    state, weights = checkpoints.restore(task.output, total, now) or (new, None)
+    engine.wait()  # nothing is cleared away that another rank still reads
+    state = dataclasses.replace(state, total=total, decay_start=decay_start(config, total))
+    if engine.rank == 0:
+        _claim(task, state, now)
+    engine.wait()
+    return state, weights
 
 
 def looked(state: State, config: TrainConfig, log: Log, bpb: dict[str, float], said: list[tuple[str, str]]) -> State:
@@ -237,7 +246,7 @@ def _random_model(task: Task, codec: Codec) -> PreTrainedModel:
 
 def micro_batch_of(config: TrainConfig, world: int, device: str) -> int:
     """Rows at once: as given, or what is fast on a CPU and usually fits on a GPU."""
-    share = math.ceil(config.batch_size / world)
+    share = even_share(config.batch_size, world)
     wanted = TOKENS_AT_ONCE[device] // config.seq_len if config.micro_batch == "auto" else config.micro_batch
     return max(1, min(share, wanted))
 

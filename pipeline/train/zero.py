@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from pipeline.train.config import TrainConfig
+from pipeline.train.dealing import even_share
 from pipeline.train.engine import Engine, Loss, StepResult, Weights, accelerator, load_masters
 from pipeline.train.objectives.base import Batch
 from pipeline.train.optimizers import MOMENTS, Moments, Share, Tensors, adamw
@@ -36,11 +37,13 @@ def deepspeed_config(config: TrainConfig, precision: str, world: int) -> dict[st
         ) from None
     except ValueError as error:
         raise UserError(f"{path}: not valid JSON ({error}); mend it") from None
-    zero = values.setdefault("zero_optimization", {})
+    zero, given = values.setdefault("zero_optimization", {}), f"{path}: zero_optimization.stage"
     if "ACCELERATE_DEEPSPEED_CONFIG_FILE" not in os.environ:
-        zero["stage"] = int(os.environ["ACCELERATE_DEEPSPEED_ZERO_STAGE"])
+        zero["stage"], given = int(os.environ["ACCELERATE_DEEPSPEED_ZERO_STAGE"]), "--zero_stage"
+    if zero.get("stage") not in (1, 2, 3):
+        raise UserError(f"{given} is {json.dumps(zero.get('stage'))}; give 1, 2 or 3")
     settle_offload(zero, path)
-    micro = max(1, -(-config.batch_size // world))  # only a label: micro-batches are the loop's business
+    micro = even_share(config.batch_size, world)  # only a label: micro-batches are the loop's business
     settled = {
         "train_micro_batch_size_per_gpu": micro,
         "train_batch_size": micro * world,
@@ -106,9 +109,7 @@ class ZeroEngine(Engine):
 
         world = int(os.environ.get("WORLD_SIZE", "1"))
         values = deepspeed_config(self.config, self.precision, world)
-        self.stage: int = values.get("zero_optimization", {}).get("stage", 0)
-        if self.stage not in (1, 2, 3):
-            raise UserError(f"zero_optimization.stage = {self.stage} in {DEFAULT_CONFIG}; it must be 1, 2 or 3")
+        self.stage: int = values["zero_optimization"]["stage"]
         if not torch.cuda.is_available():
             say(tell("deepspeed on CPU: the first run compiles a small operator (half a minute)",
                      "在 CPU 上使用 DeepSpeed：首次运行需编译一个小算子（约半分钟）"))  # fmt: skip
@@ -225,12 +226,12 @@ class ZeroEngine(Engine):
         engine.step()
         norm = engine.get_global_grad_norm()
         if self.zero.overflow:  # the gradient was not finite: DeepSpeed has skipped the step, and says inf
-            self._forget_gradients()
+            self._drop_skipped_sums()
         else:
             self.updates += 1
         return StepResult(self.sum([float(total)])[0] / count, float(norm))
 
-    def _forget_gradients(self) -> None:
+    def _drop_skipped_sums(self) -> None:
         """With the optimizer offloaded, ZeRO-1 and 2 keep the sums of a skipped step, and every later one is inf."""
         sums = getattr(self.zero, "averaged_gradients", None) if self.stage < 3 else None
         for group in sums or ():

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from pipeline.train.announce import tell_few_rows, tell_idle_rows, told_fill
-from pipeline.train.dealing import micro_batches, rounds, share
+from pipeline.train.announce import tell_empty_places, tell_few_rows, told_fill
+from pipeline.train.dealing import even_share, micro_batches, rounds, share
 from pipeline.train.feed import ShardFeed
 from pipeline.train.rows import Rows
 from tests.train.packs import (
@@ -51,7 +51,7 @@ def test_ranks_and_micro_batches_make_up_the_batch(
     with temporary() as folder:
         feed = opened(folder)
         whole = feed.rows(step * batch, range(batch))
-        micro = min(micro, math.ceil(batch / world))
+        micro = min(micro, even_share(batch, world))
         number = rounds(batch, world, micro)
         real: list[Rows] = []
         for rank in range(world):
@@ -70,8 +70,8 @@ def test_ranks_and_micro_batches_make_up_the_batch(
 
 @given(st.integers(1, 16), st.integers(1, 9), st.integers(1, 99))
 def test_micro_batches_of_the_recipe_are_the_same_at_any_world_size(world: int, micro: int, batch: int) -> None:
-    """Of many processes as of one, unless there are too few for each to have one."""
-    micro = min(micro, math.ceil(batch / world))
+    """Of many processes as of one, if there are as many as to give each one."""
+    assume(micro <= even_share(batch, world))
     one = [range(batch)[at : at + micro] for at in range(0, batch, micro)]
     lanes = [share(batch, rank, world, micro) for rank in range(world)]
     many = [mine[at : at + micro] for mine in lanes for at in range(0, len(mine), micro)]
@@ -79,14 +79,14 @@ def test_micro_batches_of_the_recipe_are_the_same_at_any_world_size(world: int, 
     assert max(math.ceil(len(mine) / micro) for mine in lanes) == rounds(batch, world, micro)
 
 
-def test_rows_that_nobody_has_are_told(capsys: pytest.CaptureFixture[str]):
-    tell_idle_rows("pretrain", 8, 2, 4)
-    tell_idle_rows("pretrain", 5, 1, 2)
+def test_places_that_stay_empty_are_told(capsys: pytest.CaptureFixture[str]):
+    tell_empty_places("pretrain", 8, 2, 4)
+    tell_empty_places("pretrain", 5, 1, 2)
     assert not capsys.readouterr().err
-    tell_idle_rows("pretrain", 5, 2, 1)
-    assert "pretrain.batch_size = 5 / 2: does not divide, 1 idle rows a step" in capsys.readouterr().err
-    tell_idle_rows("pretrain", 6, 2, 2)
-    assert "pretrain.batch_size = 6 / 2 in pieces of 2: does not divide, 2 idle rows" in capsys.readouterr().err
+    tell_empty_places("pretrain", 5, 2, 1)
+    assert "pretrain.batch_size = 5 is no multiple of 2 processes: 1 places stay empty" in capsys.readouterr().err
+    tell_empty_places("pretrain", 40, 8, 4)
+    assert "40 is no multiple of 8 processes x 4 rows at once: 24 places stay empty" in capsys.readouterr().err
 
 
 @given(feeds(), st.integers(1, 16), st.integers(1, 40))

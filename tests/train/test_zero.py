@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.train.config import PretrainConfig
+from pipeline.train.zero import deepspeed_config
 from tests.commands import LAUNCH, PLAIN_FLAGS, run
+from utils.console import UserError
 
 WORK = """
 import math, os, sys
@@ -92,3 +95,15 @@ def test_a_gradient_that_is_not_finite_changes_nothing(
     words = [*LAUNCH, "--use_deepspeed", "--zero_stage", str(stage), "--num_processes", "2", *PLAIN_FLAGS, *flags]
     said = run([*words, str(script), str(Path(__file__).resolve().parents[2]), precision])
     assert said.count("well") == 2
+
+
+def test_a_stage_that_there_is_not_is_named_where_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, path = PretrainConfig(max_steps=1), tmp_path / "mine.json"
+    monkeypatch.delenv("ACCELERATE_DEEPSPEED_CONFIG_FILE", raising=False)
+    monkeypatch.setenv("ACCELERATE_DEEPSPEED_ZERO_STAGE", "0")
+    with pytest.raises(UserError, match="--zero_stage is 0; give 1, 2 or 3"):
+        deepspeed_config(config, "fp32", 2)
+    path.write_text("{}", encoding="utf-8")
+    monkeypatch.setenv("ACCELERATE_DEEPSPEED_CONFIG_FILE", str(path))
+    with pytest.raises(UserError, match=r"mine\.json: zero_optimization\.stage is null; give 1, 2 or 3"):
+        deepspeed_config(config, "fp32", 2)

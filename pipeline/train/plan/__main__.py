@@ -20,7 +20,6 @@ from typing import get_args
 import yaml
 
 from pipeline.recipe import HELP, Recipe, from_command_line, plain_words
-from pipeline.train.cards import GIB
 from pipeline.train.config import Verb
 from pipeline.train.plan.check import checked
 from pipeline.train.plan.footprint import ROOM, Memory
@@ -98,7 +97,7 @@ def _verbs(path: str, flags: Sequence[str], recipe: Recipe) -> list[Verb]:
 def told(path: str, question: Asked) -> list[str]:
     """Every line."""
     place, (pieces, source) = question.place, vocabulary(question)
-    lines = [f"{path}: {place.count} x {place.name}, {place.memory / GIB:.0f} GiB"]
+    lines = [f"{path}: {place.count} x {place.name}, {place.memory / 1e9:.0f} GB"]
     lines.append(tell(f"vocabulary: {pieces:,} ({source})", f"词表：{pieces:,}（{source}）"))
     for verb in question.configs:
         lines += ["", *_told_verb(question, planned(question, verb, pieces))]
@@ -108,13 +107,13 @@ def told(path: str, question: Asked) -> list[str]:
 def _told_verb(question: Asked, plan: Planned) -> list[str]:
     sizes, config, length = plan.sizes, plan.config, plan.length
     total = None if length.tokens is None else length.tokens * sizes.flops_per_token
-    inside = f"{tell('matrices', '矩阵')} {_millions(sizes.multiplied)}"
-    table = f"{tell('embedding', '词嵌入')} {_millions(sizes.embedding)}"
+    held = [_millions(count) for count in (sizes.parameters, sizes.multiplied, sizes.embedding)]
+    english, chinese = "{}, {} of them in products; the embedding is {}", "{}，其中 {} 参与矩阵乘法；词嵌入 {}"
     batch = f"{config.batch_size} x {config.seq_len} = {config.batch_size * config.seq_len:,} {tell('tokens', '词元')}"
     flops = f"{sizes.flops_per_token / 1e9:.3g} G {tell('a token', '每词元')}"
     yardstick = f"{question.place.peaks[plan.precision] / 1e12:,.3g} TFLOP/s"
     rows = [
-        (tell("parameters", "参数"), f"{_millions(sizes.parameters)} ({inside}, {table})"),
+        (tell("parameters", "参数"), tell(english, chinese).format(*held)),
         (tell("a step", "每步"), f"{batch}, {config.optimizer}, {plan.precision}"),
         (tell("steps", "步数"), f"{length.steps:,} {length.told}" if length.steps else length.told),
         (tell("tokens", "词元"), f"{length.tokens:,}" if length.tokens else "–"),

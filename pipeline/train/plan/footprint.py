@@ -19,6 +19,7 @@ from transformers import PreTrainedConfig
 
 import model as architectures
 from pipeline.train.config import TrainConfig
+from pipeline.train.dealing import even_share, rounds
 from pipeline.train.hardware import DTYPES
 from pipeline.train.plan.rehearsal import Rehearsed, rehearse
 
@@ -213,7 +214,7 @@ class Footprint:
     def at(self, setting: Setting, rows: int) -> Memory:
         """Bytes at this micro-batch."""
         keeps = lasting(self.sizes, setting)
-        several = math.ceil(math.ceil(self.config.batch_size / setting.world) / rows) > 1
+        several = rounds(self.config.batch_size, setting.world, rows) > 1
         copied = setting.width < 4 or setting.stage > 0
         # Gradients of the working precision stand beside the sums, or are the sums, or go to a bucket at once.
         first_sums = not copied and not several
@@ -239,11 +240,11 @@ class Footprint:
 
     def largest(self, setting: Setting, room: float) -> int:
         """The largest even micro-batch whose peak fits into so many bytes; 0 if not even one row does."""
-        sizes = even(math.ceil(self.config.batch_size / setting.world))[::-1]
+        sizes = even(even_share(self.config.batch_size, setting.world))[::-1]
         fitting = bisect_right(sizes, room, key=lambda rows: self.at(setting, rows).peak)
         return sizes[fitting - 1] if fitting else 0
 
 
 def even(share: int) -> list[int]:
     """Micro-batches that cut a rank's rows into rounds as even as they can be, the largest first."""
-    return sorted({math.ceil(share / rounds) for rounds in range(1, share + 1)}, reverse=True)
+    return sorted({math.ceil(share / number) for number in range(1, share + 1)}, reverse=True)

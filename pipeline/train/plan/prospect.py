@@ -7,7 +7,6 @@ a device, their figures are used. Nothing is written.
 from __future__ import annotations
 
 import json
-import math
 import statistics
 import tempfile
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ import model as architectures
 from pipeline.train import lines
 from pipeline.train.cards import CARDS, card, recognised
 from pipeline.train.config import LaunchConfig, ModelConfig, TrainConfig, Verb
+from pipeline.train.dealing import even_share
 from pipeline.train.engine import resolve_precision
 from pipeline.train.hardware import DTYPES, peak_flops
 from pipeline.train.horizon import steps
@@ -194,7 +194,7 @@ def bucket_size() -> int:
 def _memory(footprint: Footprint, setting: Setting, room: float) -> Memory | None:
     """At the recipe's micro-batch, or the largest that fits."""
     wanted = footprint.config.micro_batch
-    share = math.ceil(footprint.config.batch_size / setting.world)
+    share = even_share(footprint.config.batch_size, setting.world)
     rows = min(share, wanted) if wanted != "auto" else footprint.largest(setting, room)
     return footprint.at(setting, rows) if rows else None
 
