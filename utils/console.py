@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import NoReturn
+from typing import NoReturn, TextIO, cast
 
 EXIT_FILE = "YAYA_EXIT_FILE"
 """Environment variable: where a program notes its exit code, for a parent that a launcher stands in front of."""
@@ -79,13 +79,71 @@ def speaks() -> bool:
 def say(text: str) -> None:
     """One line to the person, at once, from the one process that speaks."""
     if speaks():
-        print(text, flush=True)
+        _print(text, sys.stdout)
 
 
 def warn(text: str) -> None:
     """One line that should not be missed, on the error stream so that pipes keep it apart."""
     if speaks():
-        print(tell("warning: ", "警告：") + text, file=sys.stderr, flush=True)
+        _print(tell("warning: ", "警告：") + text, sys.stderr)
+
+
+def _print(text: str, stream: TextIO) -> None:
+    with _heard(stream):
+        print(text, file=stream, flush=True)
+
+
+@contextmanager
+def _heard(stream: TextIO) -> Iterator[None]:
+    """Within, something is written that may find no reader: see `when_nobody_reads`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.EIO):  # a pipe whose reader went away, or a terminal
+            raise
+        speak_to_nobody(stream)
+        if not _WHEN_ALONE:
+            raise BrokenPipeError(errno.EPIPE, "nobody reads") from None
+        _WHEN_ALONE[-1]()
+
+
+_WHEN_ALONE: list[Callable[[], None]] = []
+
+
+class _Screen:
+    """A terminal to draw on, which may go away meanwhile: words will be missed, but not the drawing."""
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with suppress(BrokenPipeError), _heard(self._stream):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(BrokenPipeError), _heard(self._stream):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def when_nobody_reads(act: Callable[[], None]) -> Iterator[None]:
+    """Within: if what reads our words goes away, a pipe or a terminal, that is no error; `act` is called."""
+    _WHEN_ALONE.append(act)
+    try:
+        yield
+    finally:
+        _WHEN_ALONE.remove(act)
+
+
+def speak_to_nobody(*streams: TextIO) -> None:
+    """From now on what is written there (or to both streams) is lost, and fails no more."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in streams or (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def disk_is_full(error: BaseException) -> bool:
@@ -110,6 +168,14 @@ WAITING = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "1000"}
 """How threads wait for each other: some microseconds awake, then asleep. Awake for long, as they do unasked, they slow
 each other down where cores are shared: products of a small model ran ten times slower beside one other process. Asleep
 at once, a training step takes a sixth longer, and half as long again beside another process (docs/lab-notes.md)."""
+
+
+def wishes() -> list[signal.Signals]:
+    """Signals that ask a program to stop: besides SIGTERM, SIGUSR1 of a batch system whose time is nearly up (exit code
+    138 tells it to put the job in again), and SIGHUP of a terminal that goes away, unless nohup has us ignore it.
+    Windows has neither."""
+    known = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGHUP") if hasattr(signal, name)]
+    return [number for number in known if signal.getsignal(number) != signal.SIG_IGN]
 
 
 def run_program(main: Callable[[], None]) -> NoReturn:
@@ -149,13 +215,14 @@ def _make_streams_bearable() -> None:
 
 def _exit_code(main: Callable[[], None]) -> int:
     def terminate(signum: int, frame: object) -> NoReturn:
+        if signum == getattr(signal, "SIGHUP", 0):
+            speak_to_nobody()
         name = signal.Signals(signum).name
         english = f"stopped by {name}; the same command goes on"
         raise Stopped(tell(english, f"已被 {name} 停止；再次运行同一命令即可继续"), signum)
 
-    for wish in ("SIGTERM", "SIGUSR1"):  # the second is a batch system's; Windows has none
-        if hasattr(signal, wish):
-            signal.signal(getattr(signal, wish), terminate)
+    for wish in wishes():
+        signal.signal(wish, terminate)
     try:
         main()
     except UserError as error:
@@ -168,8 +235,8 @@ def _exit_code(main: Callable[[], None]) -> int:
         return _end_with(
             tell("stopped by Ctrl-C; the same command goes on", "已被 Ctrl-C 停止；再次运行同一命令即可继续"), 130
         )
-    except BrokenPipeError:  # the reader of our pipe went away: nobody is left to tell
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
+        speak_to_nobody(sys.stdout)
         return 141
     except Exception as error:
         if disk_is_full(error):
@@ -186,7 +253,7 @@ def _exit_code(main: Callable[[], None]) -> int:
 
 def _end_with(line: str, code: int) -> int:
     if speaks():
-        print(" ".join(line.split("\n")), file=sys.stderr, flush=True)
+        _say_last(line)
     return code
 
 
@@ -195,9 +262,14 @@ def _fail(mistake: str) -> int:
     if not speaks():
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         time.sleep(RANK_0_GOES_FIRST)
-    line = " ".join(f"error: {mistake}".split("\n"))
-    print(line if speaks() else f"rank {rank()}: {line}", file=sys.stderr, flush=True)
+    _say_last(f"error: {mistake}" if speaks() else f"rank {rank()}: error: {mistake}")
     return 2
+
+
+def _say_last(words: str) -> None:
+    """One line, why a program ends; to whom it may concern."""
+    with suppress(OSError):
+        print(" ".join(words.split("\n")), file=sys.stderr, flush=True)
 
 
 def _note_exit_code(path: str, code: int) -> None:
@@ -221,6 +293,7 @@ class Meter:
         self._bar = self._draw() if speaks() and sys.stdout.isatty() else None
 
     def _draw(self):  # type: ignore[no-untyped-def]  # rich is imported only where something is drawn
+        from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         count = "{task.completed:,.0f}" if self.total or self.unit else ""  # of what has no parts there is no count
@@ -230,7 +303,7 @@ class Meter:
             TextColumn(count + self._of_total() + " {task.fields[unit]} {task.fields[note]}"),
             *(() if self._long_notes else (TimeRemainingColumn(),)),
         )
-        bar = Progress(*columns, transient=True)
+        bar = Progress(*columns, transient=True, console=Console(file=cast(TextIO, _Screen(sys.stdout))))
         self._task = bar.add_task(self.title, total=self.total, unit=self.unit, note="")
         bar.start()
         return bar

@@ -8,6 +8,7 @@ in one line, before any weight exists.
 from typing import ClassVar
 
 from transformers import PreTrainedConfig
+from transformers.activations import ACT2FN
 
 
 class YayaGPTConfig(PreTrainedConfig):
@@ -112,6 +113,11 @@ class YayaGPTConfig(PreTrainedConfig):
                 raise ValueError(f"{name}={value!r} must be a whole number of at least 1")
         if not 0.0 <= self.attention_dropout < 1.0:
             raise ValueError(f"attention_dropout={self.attention_dropout!r} must be at least 0 and below 1")
+        if self.hidden_act not in ACT2FN:
+            raise ValueError(f"hidden_act={self.hidden_act!r} must be one of {', '.join(sorted(ACT2FN))}")
+        for name in ["initializer_range", "rms_norm_eps"]:
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ValueError(f"{name}={getattr(self, name)!r} must be a small number of 0 or more")
 
     def _derived_head_dim(self) -> int:
         if self.hidden_size % self.num_attention_heads:

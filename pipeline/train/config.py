@@ -11,8 +11,8 @@ Verb = Literal["pretrain", "finetune"]
 """What a run learns, and the folder of its workspace."""
 
 
-MOST = 2**53
-"""Beyond this no number of a recipe is meant."""
+MOST, MOST_TOKENS = 2**53, 2**27
+"""Beyond this no number of a recipe is meant, and no batch."""
 
 
 @dataclass(frozen=True)
@@ -219,6 +219,9 @@ class TrainConfig:
         for name in ("batch_size", "seq_len", given[0], "lr", "muon_lr", "save_every", "keep", "skips"):
             if not 0 < getattr(self, name) < MOST:
                 raise ValueError(f"{name} = {getattr(self, name)}; it must be above 0 and of this world")
+        tokens = self.batch_size * self.seq_len
+        if tokens > MOST_TOKENS:
+            raise ValueError(f"batch_size x seq_len = {tokens:,} tokens a step; give at most {MOST_TOKENS:,}")
         for name in self.NOT_NEGATIVE:
             if not 0 <= getattr(self, name) < MOST:
                 raise ValueError(f"{name} = {getattr(self, name)}; it must be 0 or above, and of this world")

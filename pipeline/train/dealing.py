@@ -27,9 +27,9 @@ def share(batch_size: int, rank: int, world: int, piece: int = 1) -> range:
     return range(min(rank * each, batch_size), min((rank + 1) * each, batch_size))
 
 
-def rounds(batch_size: int, world: int, micro_batch: int) -> int:
+def rounds(batch_size: int, world: int, micro_batch: int, piece: int = 1) -> int:
     """Micro-batches a step: as many on every rank, or ranks would wait for each other for ever."""
-    return math.ceil(even_share(batch_size, world) / micro_batch)
+    return math.ceil(len(share(batch_size, 0, world, piece)) / micro_batch)
 
 
 def micro_batches(rows: Rows, number: int, size: int) -> list[Rows]:

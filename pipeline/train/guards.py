@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from utils.console import UserError, disk_is_full, no_room, tell, warn
+from utils.console import UserError, disk_is_full, no_room, speak_to_nobody, tell, warn, when_nobody_reads, wishes
 
 
 class StopRequest:
@@ -23,23 +23,23 @@ class StopRequest:
 
     def __call__(self, signum: int, frame: object) -> None:
         # A launcher hands on the Ctrl-C that the terminal has sent us already: that is not a second one.
+        if signum == getattr(signal, "SIGHUP", 0):
+            speak_to_nobody()
         meant = time.monotonic() - self._when > 1 and "TORCHELASTIC_RUN_ID" not in os.environ
         if self.signum and signum == signal.SIGINT and meant:
             raise KeyboardInterrupt
         self.signum, self._when = self.signum or signum, time.monotonic()
 
 
-ASKS_TO_STOP = (signal.SIGINT, signal.SIGTERM, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else []))
-"""SIGUSR1 is how a batch system says that the time is nearly up: exit code 138 tells it to put the job in again."""
-
-
 @contextmanager
 def stop_request() -> Iterator[StopRequest]:
-    """Within: a signal is remembered, so that a step ends and a checkpoint is saved before leaving."""
+    """Within: a signal is remembered, so that a step ends and a checkpoint is saved before leaving. So is a reader of
+    our words that goes away (`… | head`), which by itself would end us in the middle of a step."""
     request = StopRequest()
-    before = {number: signal.signal(number, request) for number in ASKS_TO_STOP}
+    before = {number: signal.signal(number, request) for number in (signal.SIGINT, *wishes())}
     try:
-        yield request
+        with when_nobody_reads(lambda: request(getattr(signal, "SIGPIPE", signal.SIGTERM), None)):
+            yield request
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

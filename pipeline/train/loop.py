@@ -189,7 +189,7 @@ def step(run: Run, rows: Rows, count: float, lr: float, seed: int, size: int) ->
     def loss(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
         return run.objective.loss(model, batch, run.config.label_smoothing)
 
-    number = rounds(run.config.batch_size, run.engine.world, size)
+    number = rounds(run.config.batch_size, run.engine.world, size, run.micro_batch.piece)
     batches = [on(run.engine.device, batch) for batch in micro_batches(rows, number, size)]
     torch.manual_seed(seed)
     return run.engine.step(loss, batches, max(count, 1.0), lr)

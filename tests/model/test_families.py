@@ -36,6 +36,9 @@ from model.gpt import YayaGPTConfig, YayaGPTForCausalLM, YayaGPTModel
         ("gpt", {"head_dim": 33}, "head_dim=33 is odd, and rotation turns pairs: set head_dim to 34"),
         ("gpt", {"num_hidden_layers": 0}, "num_hidden_layers=0 must be a whole number of at least 1"),
         ("gpt", {"attention_dropout": 1.5}, "attention_dropout=1.5 must be"),
+        ("gpt", {"hidden_act": "foo"}, "hidden_act='foo' must be one of"),
+        ("gpt", {"initializer_range": -1.0}, "initializer_range=-1.0 must be a small number of 0 or more"),
+        ("gpt", {"rms_norm_eps": -1.0}, "rms_norm_eps=-1.0 must be a small number of 0 or more"),
         (
             "gpt",
             {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4, "factor": 2.0}},

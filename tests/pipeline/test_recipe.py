@@ -82,6 +82,7 @@ def test_a_mistake_of_the_file_is_the_files(tmp_path: Path) -> None:
     ("flag", "said"),
     [
         ("pretrain.min_lr=5", "min_lr = 5; it is a share of lr"),
+        ("pretrain.seq_len=1e12", "tokens a step; give at most 134,217,728"),
         ("pretrain.samples=[a, 'b\udcff']", "samples[0]: not UTF-8"),  # as a shell hands over a broken letter
     ],
 )

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -98,15 +99,19 @@ def test_the_slurm_script_saves_and_puts_its_job_in_again(packed: Path, tmp_path
     fields = [TINY, f"workspace={workspace}", "pretrain.max_steps=100000", "pretrain.save_every=100000"]
     script = subprocess.Popen(
         [str(FOLDER / "slurm.sh"), *fields], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        env=environment(**job, PATH=f"{tmp_path}:{os.environ['PATH']}"),
+        env=environment(**job, PATH=f"{tmp_path}:{os.environ['PATH']}"), start_new_session=True,
     )  # fmt: skip
-    until = time.monotonic() + 120
-    while not (workspace / "pretrain" / "metrics.jsonl").is_file() or len(metrics(workspace)) < 3:
-        assert script.poll() is None, script.communicate()[0]
-        assert time.monotonic() < until
-        time.sleep(0.1)
-    script.send_signal(signal.SIGUSR1)
-    said, _ = script.communicate(timeout=60)
+    try:
+        until = time.monotonic() + 120
+        while not (workspace / "pretrain" / "metrics.jsonl").is_file() or len(metrics(workspace)) < 3:
+            assert script.poll() is None, script.communicate()[0]
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        script.send_signal(signal.SIGUSR1)
+        said, _ = script.communicate(timeout=60)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(script.pid, signal.SIGKILL)
     assert "saved step" in said
     assert "requeued 7" in said
     assert script.returncode != 0

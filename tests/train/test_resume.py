@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
 import shutil
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -33,10 +37,14 @@ def start(words: list[str]) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-def wait_for_step(workspace: Path, step: int, process: subprocess.Popen[str]) -> None:
+def stepped(workspace: Path) -> int:
     path = workspace / "pretrain" / "metrics.jsonl"
+    return path.read_text(encoding="utf-8").count('"loss"') if path.is_file() else 0
+
+
+def wait_for_step(workspace: Path, step: int, process: subprocess.Popen[str]) -> None:
     for _ in range(12000):
-        if path.is_file() and path.read_text(encoding="utf-8").count('"loss"') >= step:
+        if stepped(workspace) >= step:
             return
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.01)
@@ -99,6 +107,39 @@ def test_a_signal_to_the_pipeline_reaches_the_training(workspace: Path) -> None:
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 130, said
     assert "saved step" in said
+    assert list((workspace / "pretrain" / "checkpoints").glob("step-*"))
+
+
+def test_a_terminal_that_goes_away_costs_no_step(workspace: Path) -> None:
+    """As when an ssh connection breaks off: a hang-up for the pipeline, and words that nobody can write any more."""
+    fields = [f"workspace={workspace}", "pretrain.max_steps=100000", "pretrain.save_every=100000"]
+    words = [sys.executable, "-m", "pipeline", TINY, *fields, "--until=pretrain"]
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        words, cwd=ROOT, env=environment(), stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )  # fmt: skip
+    os.close(theirs)
+    os.set_blocking(ours, False)
+    while stepped(workspace) < 3:
+        assert process.poll() is None
+        with suppress(BlockingIOError):
+            os.read(ours, 65536)
+        time.sleep(0.05)
+    os.close(ours)
+    assert process.wait(timeout=60) == 128 + signal.SIGHUP
+    assert list((workspace / "pretrain" / "checkpoints").glob("step-*"))
+
+
+@pytest.mark.slow
+def test_a_pipe_that_nobody_reads_costs_no_step(workspace: Path) -> None:
+    """`… | head`: the run ends as others do, but saves first."""
+    fields = [f"workspace={workspace}", "pretrain.max_steps=100000", "pretrain.save_every=100000"]
+    process = start([*launcher("single"), "train.py", "train", TINY, *fields, "pretrain.eval_every=40"])
+    wait_for_step(workspace, 3, process)
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.wait(timeout=60) == 128 + signal.SIGPIPE
     assert list((workspace / "pretrain" / "checkpoints").glob("step-*"))
 
 
