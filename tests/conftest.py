@@ -158,8 +158,10 @@ def runs(packed: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[...
 
 
 def pytest_configure() -> None:
-    """Tests that press Ctrl-C hold under `nohup` and in a background job too, whose programs are told to ignore it."""
+    """Tests that press Ctrl-C or hang up hold under `nohup` and in a background job too, whose programs are told to
+    ignore it."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -99,11 +99,15 @@ def _heard(stream: TextIO) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.EPIPE, errno.EIO):  # a pipe whose reader went away, or a terminal
+        if error.errno not in (errno.EPIPE, errno.EIO):
             raise
         speak_to_nobody(stream)
+        if (
+            error.errno == errno.EIO
+        ):  # the terminal is gone, and no SIGHUP came: who disowns a program wants it to go on
+            return
         if not _WHEN_ALONE:
-            raise BrokenPipeError(errno.EPIPE, "nobody reads") from None
+            raise
         _WHEN_ALONE[-1]()
 
 
@@ -130,7 +134,7 @@ class _Screen:
 
 @contextmanager
 def when_nobody_reads(act: Callable[[], None]) -> Iterator[None]:
-    """Within: if what reads our words goes away, a pipe or a terminal, that is no error; `act` is called."""
+    """Within: if the reader of a pipe that we write to goes away, that is no error; `act` is called."""
     _WHEN_ALONE.append(act)
     try:
         yield

@@ -143,8 +143,8 @@ def test_padding_at_position_zero_costs_one_call(tiny, ids):
 
 @pytest.mark.slow
 def test_flex_attention_keeps_documents_apart(tiny, ids):
-    """Forward only: FlexAttention has no backward pass on a CPU, and compiles for a minute or two. Heads of 32, for torch
-    2.13's own kernel answers otherwise than torch uncompiled at 16 on a CPU without AVX-512 (docs/lab-notes.md)."""
+    """Forward only: FlexAttention has no backward pass on a CPU, and compiles for a minute or two. Heads of 32, since
+    torch 2.13's kernel answers otherwise than torch uncompiled at 16 on a CPU without AVX-512 (docs/lab-notes.md)."""
     net, tokens = tiny(head_dim=32), ids(2, 40)
     places = places_of([[15, 25], [40]])
     wanted = net(tokens, position_ids=places).logits

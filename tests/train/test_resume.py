@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,7 +43,7 @@ def stepped(workspace: Path) -> int:
     return path.read_text(encoding="utf-8").count('"loss"') if path.is_file() else 0
 
 
-def wait_for_step(workspace: Path, step: int, process: subprocess.Popen[str]) -> None:
+def wait_for_step(workspace: Path, step: int, process: subprocess.Popen[Any]) -> None:
     for _ in range(12000):
         if stepped(workspace) >= step:
             return
@@ -110,14 +111,18 @@ def test_a_signal_to_the_pipeline_reaches_the_training(workspace: Path) -> None:
     assert list((workspace / "pretrain" / "checkpoints").glob("step-*"))
 
 
-def test_a_terminal_that_goes_away_costs_no_step(workspace: Path) -> None:
-    """As when an ssh connection breaks off: a hang-up for the pipeline, and words that nobody can write any more."""
+def hung_up(workspace: Path, before: Callable[[], object]) -> subprocess.Popen[bytes]:
+    """A pipeline that trains on a terminal of its own, which goes away after three steps, as when ssh breaks off."""
     fields = [f"workspace={workspace}", "pretrain.max_steps=100000", "pretrain.save_every=100000"]
-    words = [sys.executable, "-m", "pipeline", TINY, *fields, "--until=pretrain"]
     ours, theirs = pty.openpty()
+
+    def begin() -> None:
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        before()
+
     process = subprocess.Popen(
-        words, cwd=ROOT, env=environment(), stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        [sys.executable, "-m", "pipeline", TINY, *fields, "pretrain.eval_every=20", "--until=pretrain"], cwd=ROOT,
+        env=environment(), stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True, preexec_fn=begin,
     )  # fmt: skip
     os.close(theirs)
     os.set_blocking(ours, False)
@@ -127,7 +132,27 @@ def test_a_terminal_that_goes_away_costs_no_step(workspace: Path) -> None:
             os.read(ours, 65536)
         time.sleep(0.05)
     os.close(ours)
-    assert process.wait(timeout=60) == 128 + signal.SIGHUP
+    return process
+
+
+def test_a_terminal_that_goes_away_costs_no_step(workspace: Path) -> None:
+    process = hung_up(workspace, lambda: None)
+    try:
+        assert process.wait(timeout=60) == 128 + signal.SIGHUP
+    finally:
+        process.kill()
+    assert list((workspace / "pretrain" / "checkpoints").glob("step-*"))
+
+
+@pytest.mark.slow
+def test_under_nohup_it_trains_on_without_a_terminal(workspace: Path) -> None:
+    process = hung_up(workspace, lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    try:
+        wait_for_step(workspace, stepped(workspace) + 60, process)  # past looks, which would be told
+        process.terminate()
+        assert process.wait(timeout=60) == 128 + signal.SIGTERM
+    finally:
+        process.kill()
     assert list((workspace / "pretrain" / "checkpoints").glob("step-*"))
 
 
