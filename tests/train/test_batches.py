@@ -52,12 +52,12 @@ def test_ranks_and_micro_batches_make_up_the_batch(
         feed = opened(folder)
         whole = feed.rows(step * batch, range(batch))
         micro = min(micro, even_share(batch, world))
-        piece = micro if dealt_whole else 1
-        number = rounds(batch, world, micro, piece)
+        at_least = micro if dealt_whole else 1
+        number = rounds(batch, world, micro, at_least)
         assert number == rounds(batch, world, micro), "none more for being dealt out whole"
         real: list[Rows] = []
         for rank in range(world):
-            pieces = micro_batches(feed.rows(step * batch, share(batch, rank, world, piece)), number, micro)
+            pieces = micro_batches(feed.rows(step * batch, share(batch, rank, world, at_least)), number, micro)
             assert len(pieces) == number, "ranks would wait for each other"
             for piece in pieces:
                 assert 1 <= len(piece.targets) <= micro
