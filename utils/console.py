@@ -101,11 +101,9 @@ def _heard(stream: TextIO) -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.EPIPE, errno.EIO):
             raise
-        speak_to_nobody(stream)
-        if (
-            error.errno == errno.EIO
-        ):  # the terminal is gone, and no SIGHUP came: who disowns a program wants it to go on
-            return
+        _speak_to_nobody(stream)
+        if error.errno == errno.EIO:
+            return  # a terminal is gone: its SIGHUP asks us to stop, and who has it ignored wants us to go on
         if not _WHEN_ALONE:
             raise
         _WHEN_ALONE[-1]()
@@ -142,11 +140,10 @@ def when_nobody_reads(act: Callable[[], None]) -> Iterator[None]:
         _WHEN_ALONE.remove(act)
 
 
-def speak_to_nobody(*streams: TextIO) -> None:
-    """From now on what is written there (or to both streams) is lost, and fails no more."""
+def _speak_to_nobody(stream: TextIO) -> None:
+    """From now on what is written there is lost, and fails no more."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in streams or (sys.stdout, sys.stderr):
-        os.dup2(nowhere, stream.fileno())
+    os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
 
 
@@ -219,8 +216,6 @@ def _make_streams_bearable() -> None:
 
 def _exit_code(main: Callable[[], None]) -> int:
     def terminate(signum: int, frame: object) -> NoReturn:
-        if signum == getattr(signal, "SIGHUP", 0):
-            speak_to_nobody()
         name = signal.Signals(signum).name
         english = f"stopped by {name}; the same command goes on"
         raise Stopped(tell(english, f"已被 {name} 停止；再次运行同一命令即可继续"), signum)
@@ -240,7 +235,7 @@ def _exit_code(main: Callable[[], None]) -> int:
             tell("stopped by Ctrl-C; the same command goes on", "已被 Ctrl-C 停止；再次运行同一命令即可继续"), 130
         )
     except BrokenPipeError:
-        speak_to_nobody(sys.stdout)
+        _speak_to_nobody(sys.stdout)
         return 141
     except Exception as error:
         if disk_is_full(error):
@@ -273,7 +268,7 @@ def _fail(mistake: str) -> int:
 def _say_last(words: str) -> None:
     """One line, why a program ends; to whom it may concern."""
     with suppress(OSError):
-        print(" ".join(words.split("\n")), file=sys.stderr, flush=True)
+        _print(" ".join(words.split("\n")), sys.stderr)
 
 
 def _note_exit_code(path: str, code: int) -> None:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from utils.console import UserError, disk_is_full, no_room, speak_to_nobody, tell, warn, when_nobody_reads, wishes
+from utils.console import UserError, disk_is_full, no_room, tell, warn, when_nobody_reads, wishes
 
 
 class StopRequest:
@@ -23,8 +23,6 @@ class StopRequest:
 
     def __call__(self, signum: int, frame: object) -> None:
         # A launcher hands on the Ctrl-C that the terminal has sent us already: that is not a second one.
-        if signum == getattr(signal, "SIGHUP", 0):
-            speak_to_nobody()
         meant = time.monotonic() - self._when > 1 and "TORCHELASTIC_RUN_ID" not in os.environ
         if self.signum and signum == signal.SIGINT and meant:
             raise KeyboardInterrupt

@@ -12,8 +12,8 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +111,8 @@ def test_a_signal_to_the_pipeline_reaches_the_training(workspace: Path) -> None:
     assert list((workspace / "pretrain" / "checkpoints").glob("step-*"))
 
 
-def hung_up(workspace: Path, before: Callable[[], object]) -> subprocess.Popen[bytes]:
+@contextmanager
+def hung_up(workspace: Path, before: Callable[[], object]) -> Iterator[subprocess.Popen[bytes]]:
     """A pipeline that trains on a terminal of its own, which goes away after three steps, as when ssh breaks off."""
     fields = [f"workspace={workspace}", "pretrain.max_steps=100000", "pretrain.save_every=100000"]
     ours, theirs = pty.openpty()
@@ -126,33 +127,30 @@ def hung_up(workspace: Path, before: Callable[[], object]) -> subprocess.Popen[b
     )  # fmt: skip
     os.close(theirs)
     os.set_blocking(ours, False)
-    while stepped(workspace) < 3:
-        assert process.poll() is None
-        with suppress(BlockingIOError):
-            os.read(ours, 65536)
-        time.sleep(0.05)
-    os.close(ours)
-    return process
+    try:
+        while stepped(workspace) < 3:
+            assert process.poll() is None
+            with suppress(BlockingIOError):
+                os.read(ours, 65536)
+            time.sleep(0.05)
+        os.close(ours)
+        yield process
+    finally:
+        process.kill()
 
 
 def test_a_terminal_that_goes_away_costs_no_step(workspace: Path) -> None:
-    process = hung_up(workspace, lambda: None)
-    try:
+    with hung_up(workspace, lambda: None) as process:
         assert process.wait(timeout=60) == 128 + signal.SIGHUP
-    finally:
-        process.kill()
     assert list((workspace / "pretrain" / "checkpoints").glob("step-*"))
 
 
 @pytest.mark.slow
 def test_under_nohup_it_trains_on_without_a_terminal(workspace: Path) -> None:
-    process = hung_up(workspace, lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
-    try:
+    with hung_up(workspace, lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)) as process:
         wait_for_step(workspace, stepped(workspace) + 60, process)  # past looks, which would be told
         process.terminate()
         assert process.wait(timeout=60) == 128 + signal.SIGTERM
-    finally:
-        process.kill()
     assert list((workspace / "pretrain" / "checkpoints").glob("step-*"))
 
 
