@@ -6,6 +6,7 @@ Config classes are free of torch, and so is this module.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -48,6 +49,7 @@ class Recipe:
             raise ValueError("workspace is empty; name a folder")
         if "://" in self.workspace:
             raise ValueError(f"workspace = {self.workspace}; it is a folder of this machine (clean.store may be a URL)")
+        object.__setattr__(self, "workspace", os.path.expanduser(self.workspace))
 
     def folder(self, stage: str) -> Path:
         """Where a stage leaves its output."""

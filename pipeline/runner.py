@@ -22,7 +22,7 @@ from pipeline.train.stream_names import how_to_open
 from pipeline.watch import watched
 from utils.console import UserError, say, tell, warn
 from utils.memory import kept_for_good
-from utils.stage import MANIFEST, Json, config_json, manifest, why_stale
+from utils.stage import MANIFEST, Json, config_json, damaged_files, manifest, refuse_locked, why_stale
 
 CHEAP = ("clean", "tokenizer", "pack")
 """What comes before training, and is made again when something changed."""
@@ -35,8 +35,11 @@ def run_recipe(path: str, flags: Sequence[str], recipe: Recipe, until: str = STA
     """All stages up to `until`; what is finished is skipped."""
     _refuse_missing(recipe)
     wanted = STAGES[: STAGES.index(until) + 1]
+    stale = _stale_stages(recipe)
+    if stale or any(manifest(recipe.folder(stage)) is None for stage in CHEAP):
+        _refuse_while_training(recipe)
     if not recipe.overwrite:
-        _refuse_changes(recipe, TRAINING, _stale_stages(recipe))
+        _refuse_changes(recipe, TRAINING, stale)
     if manifest(recipe.folder("pretrain")) is None:
         _check_model(recipe)  # before hours of cleaning
     for stage in wanted:
@@ -215,6 +218,12 @@ def _refuse_missing(recipe: Recipe) -> None:
         how_to_open(recipe.pretrain.stream)
 
 
+def _refuse_while_training(recipe: Recipe) -> None:
+    """What a run still reads is not made again under it."""
+    for verb in TRAINING:
+        refuse_locked(recipe.folder(verb))
+
+
 def _stale_stages(recipe: Recipe) -> dict[str, str]:
     """Finished cheap stages that the recipe, or what they read, has left behind, and why."""
     found = {}
@@ -248,9 +257,22 @@ def _refuse_changes(recipe: Recipe, verbs: Sequence[Verb], stale: dict[str, str]
         folder = recipe.folder(verb)
         if not lineage.holds_run(folder):
             continue
+        _refuse_damage(recipe)
         found = _changes(recipe, verb) + [f"{recipe.folder(stage)}: {why}" for stage, why in stale.items()]
         if found:
             lineage.refuse(folder, found)
+
+
+def _refuse_damage(recipe: Recipe) -> None:
+    """A file that is gone is no other recipe: made again, it is the same, and the run goes on."""
+    for stage in CHEAP:
+        folder = recipe.folder(stage)
+        known = manifest(folder)
+        if damaged := damaged_files(folder, known) if known else []:
+            raise UserError(
+                f"{folder / damaged[0]}: missing or damaged; restore it, or delete {folder}: "
+                "the same command makes it again, and training goes on"
+            )
 
 
 def _changes(recipe: Recipe, verb: Verb) -> list[str]:

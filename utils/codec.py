@@ -32,6 +32,8 @@ class Codec:
     def __init__(self, folder: Path):
         self.folder = folder
         self.encoder = open_encoder(folder)
+        self.files = {name: (folder / name).read_bytes() for name in FILES if (folder / name).is_file()}
+        """Those of the folder that belong to the tokenizer, as they were when it was opened."""
         self.vocab_size = self.encoder.vocab_size
         self.marks = self._marks()
         """The id of each mark."""
@@ -52,11 +54,6 @@ class Codec:
         if isinstance(self.encoder, SentencePieceEncoder) and found != MARK_IDS:
             raise UserError(f"{path}: its marks are not the ids 1 to {len(MARKS)}; not a Yaya tokenizer")
         return found
-
-    @property
-    def files(self) -> list[str]:
-        """The names of those files that belong to the tokenizer."""
-        return [name for name in FILES if (self.folder / name).is_file()]
 
     def encode(self, text: str) -> np.ndarray:
         """A text's ids; no mark is among them, whatever the text says."""

@@ -71,11 +71,24 @@ def read_json(path: Path, *keys: str) -> Json:
     """A JSON object that this project wrote, with these keys at least; a damaged one is named."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(value, dict) or not set(keys) <= value.keys():
-            raise ValueError("not what was written there")
-        return value
     except ValueError as error:
-        raise UserError(f"{path}: damaged ({error}); restore it, or move {path.parent} away and run again") from None
+        raise damaged(path, str(error)) from None
+    if not isinstance(value, dict) or not set(keys) <= value.keys():
+        raise damaged(path, "not what was written there")
+    return value
+
+
+def read_record(path: Path, *keys: str) -> Json:
+    """The same, where an object is under each of the keys."""
+    value = read_json(path, *keys)
+    if not all(isinstance(value[key], dict) for key in keys):
+        raise damaged(path, "not what was written there")
+    return value
+
+
+def damaged(path: Path, why: str) -> UserError:
+    """What to say of a file of ours that does not hold what we write."""
+    return UserError(f"{path}: damaged ({why}); restore it, or move {path.parent} away and run again")
 
 
 # ---------------------------------------------------------------- what something is made from
@@ -117,7 +130,12 @@ def unchanged(source: Path | Json, known: Json) -> bool:
 def manifest(folder: Path) -> Json | None:
     """The manifest of a complete folder, or None."""
     path = folder / MANIFEST
-    return read_json(path, "config", "inputs", "counters", "files") if path.is_file() else None
+    if not path.is_file():
+        return None
+    known = read_record(path, "config", "inputs", "counters", "files")
+    if not all(isinstance(entry, dict) and {"size", "hash"} <= entry.keys() for entry in known["files"].values()):
+        raise damaged(path, "its files have no size or no hash")
+    return known
 
 
 def identity(folder: Path) -> str:
@@ -329,6 +347,14 @@ def set_aside(folder: Path) -> Path:
     return kept
 
 
+def discard(path: Path) -> None:
+    """Remove a folder, a file, or a link but not what it leads to; what is not there is gone already."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def _is_strange(folder: Path) -> bool:
     """Something is in it, and nothing says that we made it."""
     if not folder.is_dir() or any((folder / note).exists() for note in (MANIFEST, PLAN)):
@@ -355,13 +381,24 @@ def _resume_or_clear(building: Path, plan: Json) -> None:
 def put_in_place(building: Path, output: Path) -> None:
     """Let a complete folder take another's place; killed in between, the old one is found as `<name>.old`."""
     old = _old(output)
-    shutil.rmtree(old, ignore_errors=True)
+    discard(old)
     if output.exists():
         os.replace(output, old)
     os.replace(building, output)
     sync(output.parent)
-    shutil.rmtree(old, ignore_errors=True)
+    discard(old)
     (output / PLAN).unlink(missing_ok=True)
+
+
+def refuse_locked(folder: Path) -> None:
+    """Refuse a folder that another process is writing."""
+    if _lock_of(folder).exists():
+        with lock(folder):
+            return
+
+
+def _lock_of(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.lock")
 
 
 @contextmanager
@@ -373,8 +410,7 @@ def lock(folder: Path) -> Iterator[None]:
         raise UserError(f"{folder.parent}: cannot be a folder; choose another workspace=") from None
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: a file stands where a folder belongs; move it, or choose another workspace=")
-    path = folder.with_name(f".{folder.name}.lock")
-    with path.open("a+", encoding="ascii") as file:
+    with _lock_of(folder).open("a+", encoding="ascii", errors="replace") as file:
         if os.name == "posix":
             import fcntl
 

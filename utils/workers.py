@@ -96,8 +96,11 @@ def run_apart(work: Callable[[Task], Result], task: Task, mend: str) -> Result:
 
 def worker_count(wanted: int) -> int:
     """A config's `workers`: 0 takes one a core that this process may use."""
-    if wanted > 0:
-        return wanted
+    return wanted if wanted > 0 else cores()
+
+
+def cores() -> int:
+    """Those that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import shutil
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,9 +18,10 @@ from safetensors.torch import load_file, save_file
 from pipeline.train import lineage
 from pipeline.train.engine import Weights
 from utils.console import UserError, tell, warn
-from utils.stage import Json, differences, hash_file, manifest, read_json, sync, write_json, write_manifest
+from utils.stage import Json, differences, discard, hash_file, manifest, read_json, sync, write_json, write_manifest
 
 FOLDER = "checkpoints"
+STATE, MASTERS = "state.json", "masters.safetensors"
 
 
 @dataclass(frozen=True)
@@ -62,33 +63,33 @@ def save(output: Path, state: State, weights: Weights) -> Path:
     """Write one checkpoint; called on rank 0 alone."""
     place = output / FOLDER / f"step-{state.step}"
     draft = place.with_name(f".{place.name}.part")
-    shutil.rmtree(draft, ignore_errors=True)
+    discard(draft)
     draft.mkdir(parents=True)
     try:
-        save_file(weights.masters, draft / "masters.safetensors")
+        save_file(weights.masters, draft / MASTERS)
         for key, values in weights.moments.items():
             save_file(values, draft / f"{key}.safetensors")
-        write_json(draft / "state.json", dataclasses.asdict(state))
+        write_json(draft / STATE, dataclasses.asdict(state))
         write_manifest(draft, "checkpoint", {}, {}, {}, ("torch", "safetensors"))
-        shutil.rmtree(place, ignore_errors=True)
+        discard(place)
         os.replace(draft, place)
         sync(place.parent)
     finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        discard(draft)
     return place
 
 
 def saved(output: Path) -> list[tuple[int, Path]]:
     """Checkpoints by step, newest first."""
-    found = [(int(p.name[5:]), p) for p in (output / FOLDER).glob("step-*") if p.name[5:].isdigit() and p.is_dir()]
-    return sorted(found, reverse=True)
+    named = [(re.fullmatch("step-([0-9]+)", path.name), path) for path in (output / FOLDER).glob("step-*")]
+    return sorted(((int(name[1]), path) for name, path in named if name and path.is_dir()), reverse=True)
 
 
 def prune(output: Path, keep: int, every: int, state: State) -> None:
     """Keep the newest `keep`, those whose steps `every` divides, the best one, and where longer runs begin."""
     for step, place in saved(output)[keep:]:
         if step not in (state.decay_start, state.best_step) and not (every and step % every == 0):
-            shutil.rmtree(place)
+            discard(place)
 
 
 def restore(output: Path, total: int, made_from: Json) -> tuple[State, Weights] | None:
@@ -116,30 +117,38 @@ def restore(output: Path, total: int, made_from: Json) -> tuple[State, Weights] 
             continue  # it has begun to decay towards another end
         return state, _read_weights(place, state)
     if newest:
-        raise UserError(
-            f"{output}: no checkpoint from before the decay is left to go on from; "
-            "overwrite=True sets this run aside and trains anew, workspace= keeps both"
-        )
+        raise UserError(f"{output}: no checkpoint from before the decay is left to go on from; {_anew(output)}")
     if saved(output):  # to begin anew would remove them, and they may be mended
-        raise UserError(
-            f"{output / FOLDER}: no checkpoint is whole; restore one, or overwrite=True sets this run aside "
-            "and trains anew, workspace= keeps both"
-        )
+        raise UserError(f"{output / FOLDER}: no checkpoint is whole; restore one, or {_anew(output)}")
     return None
+
+
+def _anew(output: Path) -> str:
+    """What helps where nothing changed that `overwrite` alone would ask about."""
+    return f"overwrite=True {output.name}.resume=False sets this run aside and trains anew, workspace= keeps both"
+
+
+def refuse_missing(output: Path) -> None:
+    """A model whose checkpoints were deleted cannot be trained on; beginning anew would write over it."""
+    if (output / "model").is_dir() and not saved(output):
+        raise UserError(
+            f"{output}: its model is there, its checkpoints are not, so it cannot be trained on; put them back, or "
+            f"{_anew(output)}"
+        )
 
 
 def forget_beyond(output: Path, step: int) -> None:
     """Remove what the run that goes on from `step` will write again: other lineages, and damaged ones."""
     for number, place in saved(output):
         if number > step:
-            shutil.rmtree(place)
+            discard(place)
     for draft in (output / FOLDER).glob(".step-*.part"):  # of a process that was killed
-        shutil.rmtree(draft)
+        discard(draft)
 
 
 def _read_state(place: Path) -> State:
     """An older version's lacks what came later; what this one does not know cannot be done without."""
-    told = read_json(place / "state.json")
+    told = read_json(place / STATE)
     unknown = sorted(told.keys() - {f.name for f in dataclasses.fields(State)})
     if unknown:
         raise UserError(f"{place}: of a newer version of Yaya ({', '.join(unknown)}); update, or move it away")
@@ -151,13 +160,14 @@ def _damage(place: Path) -> str:
         known = manifest(place)
     except UserError:
         known = None
-    if known is None:
+    if known is None or not {STATE, MASTERS} <= known["files"].keys():
         return "its manifest is missing or damaged"
     for name, entry in known["files"].items():
         path = place / name
         if not path.is_file() or path.stat().st_size != entry["size"] or hash_file(path) != entry["hash"]:
             return f"{name} is damaged"
-    return ""
+    step = read_json(place / STATE).get("step")
+    return "" if place.name == f"step-{step}" else f"holds step {step}"
 
 
 def _read_weights(place: Path, state: State) -> Weights:

@@ -26,7 +26,7 @@ from pipeline.train import optimizers, restarts
 from pipeline.train.compiling import compile_layers, uncompiled
 from pipeline.train.config import TrainConfig
 from pipeline.train.fitting import attempted
-from pipeline.train.hardware import DTYPES
+from pipeline.train.hardware import DTYPES, take_cores
 from pipeline.train.objectives.base import Batch
 from pipeline.train.optimizers import Moments, Share, Tensors
 from utils.console import UserError
@@ -104,6 +104,7 @@ _JOINED: list[Engine] = []
 def start(config: TrainConfig, precision: str) -> Engine:
     """Join the launch this process belongs to, and say how its steps are taken."""
     check_launcher(config, precision)
+    take_cores()
     if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true":
         from pipeline.train.zero import ZeroEngine  # deepspeed is imported only where it is used
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from transformers import PreTrainedModel
@@ -62,22 +63,34 @@ class Files:
 
     def _keep(self, state: State, weights: Weights) -> None:
         """One more checkpoint, then the oldest goes; before it, where the disk has no room for both."""
-        output, keep, every = self.task.output, self.task.config.keep, self.task.config.keep_every
-        try:
-            checkpoints.save(output, state, weights)
-        except Exception as error:
-            if keep == 1 or file_is_full(error) or not disk_is_full(error):
-                raise
-            checkpoints.prune(output, keep - 1, every, state)
-            checkpoints.save(output, state, weights)
-        checkpoints.prune(output, keep, every, state)
+        output, config = self.task.output, self.task.config
+        self._making_room(state, lambda: checkpoints.save(output, state, weights))
+        checkpoints.prune(output, config.keep, config.keep_every, state)
 
-    def _publish(self, state: State, weights: Weights) -> None:
+    def _making_room(self, state: State, write: Callable[[], object]) -> None:
+        """Write; on a full disk the oldest checkpoint goes first, and the next, but never the newest."""
+        output, config = self.task.output, self.task.config
+        kept = min(config.keep, len(checkpoints.saved(output)))
+        while True:
+            try:
+                write()
+                return
+            except Exception as error:
+                kept -= 1
+                if kept < 1 or file_is_full(error) or not disk_is_full(error):
+                    raise
+            checkpoints.prune(output, kept, config.keep_every, state)
+
+    def _publish(self, state: State, weights: Weights, last: bool = False) -> None:
+        """The model of this step; for the run's last one, old checkpoints make room."""
         training = {"verb": self.task.verb, "step": state.step, "of": state.total, "tokens": state.tokens}
         training |= state.made_from
+
+        def write() -> None:
+            publish(self.template, weights.masters, self.codec, training, self.model)
+
         guards.survives_full_disk(
-            f"model/ of step {state.step}",
-            lambda: publish(self.template, weights.masters, self.codec, training, self.model),
+            f"model/ of step {state.step}", (lambda: self._making_room(state, write)) if last else write
         )
 
     def publish_last(self, state: State) -> None:
@@ -86,7 +99,7 @@ class Files:
         if self.engine.sum([float(behind)])[0]:
             weights = self.engine.weights()
             if weights is not None:
-                self._publish(state, weights)
+                self._publish(state, weights, last=True)
 
     def _all_cursors(self, state: State) -> Json:
         """Every rank's lanes of a stream, together; a rank may have none, and takes part all the same."""

@@ -1,16 +1,36 @@
-"""What this machine can do and has used: the yardstick of MFU, and peak memory."""
+"""What this machine can do and has used: its cores, the yardstick of MFU, and peak memory."""
 
 from __future__ import annotations
 
 import os
 import time
 
+import psutil
 import torch
 
 from pipeline.train.cards import recognised
+from utils.workers import cores
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 """Precisions by a recipe's names."""
+
+
+def take_cores() -> None:
+    """On a CPU, this process's share of the cores, where a launcher has said one thread and the user nothing.
+
+    The launcher's word is for GPUs, whose processes need their cores for other things."""
+    if torch.cuda.is_available() or "OMP_NUM_THREADS" not in os.environ or _user_gave("OMP_NUM_THREADS"):
+        return
+    whole = min(psutil.cpu_count(logical=False) or cores(), cores())
+    torch.set_num_threads(max(1, whole // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+
+
+def _user_gave(variable: str) -> bool:
+    """Was it there before the launcher, our parent, was started? True if nobody can tell."""
+    try:
+        return variable in psutil.Process(os.getppid()).environ()
+    except psutil.Error:
+        return True
 
 
 def peak_flops(device: torch.device, dtype: torch.dtype) -> float:

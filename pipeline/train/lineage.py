@@ -17,11 +17,12 @@ from utils.shards import PACK_AGAIN
 from utils.stage import (
     MANIFEST,
     Json,
+    damaged_files,
     differences,
     hash_file,
     identity_of,
     manifest,
-    read_json,
+    read_record,
     refuse_rewritten,
     set_aside,
 )
@@ -52,9 +53,13 @@ def _weights(init: Path) -> str:
         raise UserError(f"{path}: not there; `python -m pipeline` trains it, or writes it again from its checkpoint")
     found = hash_file(path)
     known = manifest(init.parent)
-    entry = known["files"].get("model/model.safetensors") if known else None
-    if entry and entry["hash"] != found:
-        raise UserError(f"{path}: damaged; delete it, and `python -m pipeline` writes it again from its checkpoint")
+    if known:
+        damaged = damaged_files(init.parent, known)
+        if known["files"].get("model/model.safetensors", {}).get("hash", found) != found:
+            damaged.insert(0, "model/model.safetensors")
+        if damaged:
+            mend = f"delete {init}, and `python -m pipeline` writes it again from its checkpoint"
+            raise UserError(f"{init.parent / damaged[0]}: damaged or missing; {mend}")
     return found
 
 
@@ -75,12 +80,12 @@ def check_shards(pack: Path, tokenizer: Path) -> None:
 def known_run(output: Path) -> Json | None:
     """What an earlier run in this folder recorded, or None."""
     path = output / RUN
-    return read_json(path, "recipe", "inputs") if path.is_file() else None
+    return read_record(path, "recipe", "inputs") if path.is_file() else None
 
 
 def holds_run(output: Path) -> bool:
     """Was anything learned here that a change could spoil?"""
-    return known_run(output) is not None and (output / "checkpoints").is_dir()
+    return known_run(output) is not None and any((output / name).is_dir() for name in ("checkpoints", "model"))
 
 
 def changes(output: Path, now: Json) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import orjson
 
@@ -28,9 +29,16 @@ def read(path: Path) -> Iterator[Json]:
 
 
 def append(path: Path, text: str) -> None:
-    """More lines."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(text)
+    """More lines, all or none of them: half a line would spoil the next."""
+    with path.open("ab", buffering=0) as file:
+        end = file.seek(0, os.SEEK_END)
+        data = text.encode("utf-8")
+        try:
+            while data:
+                data = data[file.write(data) :]
+        except OSError:
+            file.truncate(end)
+            raise
 
 
 def forget_beyond(path: Path, step: int) -> None:
@@ -47,8 +55,7 @@ def forget_beyond(path: Path, step: int) -> None:
 
 def place(line: Json) -> int:
     """The step that a line belongs to; of a roll-back the one that the run went back to."""
-    step: int = line["to"] if "to" in line else line["step"]
-    return step
+    return cast(int, line["to"] if "to" in line else line.get("step"))
 
 
 def _parsed(text: bytes) -> Json | None:
@@ -56,7 +63,7 @@ def _parsed(text: bytes) -> Json | None:
         line = orjson.loads(text)
     except orjson.JSONDecodeError:
         return None
-    return line if isinstance(line, dict) and "step" in line else None
+    return line if isinstance(line, dict) and isinstance(place(line), int) else None
 
 
 def _backwards(path: Path) -> Iterator[tuple[int, bytes]]:

@@ -85,7 +85,7 @@ class Log:
         say(
             tell(
                 f"  {self.verb} step {step}: held-out bits per byte {figures}",
-                f"  {self.verb} 第 {step} 步：留出文本每字节 {figures} 比特",
+                f"  {self.verb} 第 {step} 步：留出文本每字节比特数 {figures}",
             )
         )
         self._draw(wanted=True)

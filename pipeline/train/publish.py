@@ -6,7 +6,6 @@ says what it was made from.
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import torch
@@ -15,7 +14,8 @@ from transformers.utils import logging
 
 from pipeline.train.optimizers import Tensors
 from utils.codec import Codec
-from utils.stage import Json, put_in_place, read_json, sync, write_json
+from utils.console import UserError
+from utils.stage import Json, discard, put_in_place, read_json, sync, write_json
 
 
 def template(model: PreTrainedModel) -> PreTrainedModel:
@@ -27,7 +27,7 @@ def template(model: PreTrainedModel) -> PreTrainedModel:
 def publish(plain: PreTrainedModel, masters: Tensors, codec: Codec, training: Json, folder: Path) -> None:
     """Write the folder beside its place and put it there by renaming; fp32, so that nothing is lost."""
     draft = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(draft, ignore_errors=True)
+    discard(draft)
     logging.disable_progress_bar()  # writing a file is no news
     try:
         plain.load_state_dict(masters, strict=False, assign=True)
@@ -38,18 +38,22 @@ def publish(plain: PreTrainedModel, masters: Tensors, codec: Codec, training: Js
             bos_token_id=codec.end_of_text,
         )
         plain.save_pretrained(draft)
-        for name in codec.files:
-            shutil.copyfile(codec.folder / name, draft / name)
+        for name, content in codec.files.items():
+            (draft / name).write_bytes(content)
         write_json(draft / "training.json", training)
         for path in draft.iterdir():
             sync(path)
         put_in_place(draft, folder)
     finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        discard(draft)
 
 
 def published_step(folder: Path, codec: Codec) -> int:
     """The step of the model that lies there; -1 if there is none, or not all of it."""
     if not all((folder / name).is_file() for name in ("training.json", "model.safetensors", *codec.files)):
         return -1
-    return int(read_json(folder / "training.json")["step"])
+    try:
+        step = read_json(folder / "training.json").get("step")
+    except UserError:
+        return -1
+    return step if isinstance(step, int) else -1

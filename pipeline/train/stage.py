@@ -62,6 +62,8 @@ def run(task: Task) -> bool:
         return False
     if not replaced and not task.config.resume and checkpoints.saved(task.output):
         raise UserError(f"{task.output} holds a run and resume=false; choose another workspace=, or overwrite=True")
+    if not replaced:
+        checkpoints.refuse_missing(task.output)
     known = {} if replaced else lineage.known_run(task.output) or {}
     precision = known.get("precision") or resolve_precision(task.config.precision)
     codec = Codec(task.tokenizer)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from utils.charts import Point
@@ -109,10 +110,10 @@ class Story:
     def of(cls, metrics: Iterable[Json], samples: Iterable[Json]) -> Story:
         """As the files tell it."""
         story = cls()
-        for line in metrics:
-            story.add(line)
-        for line in samples:
-            story.add_sample(line)
+        for add, lines in ((story.add, metrics), (story.add_sample, samples)):
+            for line in lines:
+                with suppress(KeyError, TypeError, ValueError, AttributeError):  # somebody's, or a flipped bit's
+                    add(line)
         return story
 
     def add(self, line: Json) -> None:

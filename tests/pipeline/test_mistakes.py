@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.recipe import Recipe
 from tests.commands import ROOT, TINY, environment, metrics, run, train
 
 PIPELINE = [sys.executable, "-m", "pipeline"]
@@ -131,6 +132,23 @@ def test_a_disk_with_room_for_the_checkpoints_that_are_kept_is_enough(small_disk
     assert {place.name for place in checkpoints.iterdir()} == {"step-30", "step-40"}
 
 
+@pytest.mark.slow
+def test_on_a_disk_that_is_too_small_for_all_fewer_are_kept_and_the_model_comes_last(
+    small_disk: Path, packed: Path
+) -> None:
+    """Five are asked for, and there is room for two and the model: the run ends with its model all the same."""
+    workspace = shutil.copytree(packed, small_disk / "w")
+    fields = [f"workspace={workspace}", "--until=pretrain", "pretrain.save_every=5", "pretrain.keep=5"]
+    run([*PIPELINE, TINY, *fields, "pretrain.max_steps=5", "pretrain.decay=0"])
+    checkpoints = workspace / "pretrain" / "checkpoints"
+    size = sum(file.stat().st_size for file in (checkpoints / "step-5").iterdir())
+    room = shutil.disk_usage(small_disk).free
+    (small_disk / "fill").write_bytes(b"x" * (room - size * 3 // 2))
+    run([*PIPELINE, TINY, *fields, "pretrain.max_steps=40", "pretrain.decay=0"])
+    assert "step-40" in {place.name for place in checkpoints.iterdir()}
+    assert json.loads((workspace / "pretrain" / "model" / "training.json").read_text())["step"] == 40
+
+
 def test_ctrl_c_in_each_cheap_stage(tmp_path: Path) -> None:
     """The same command goes on each time, up to the stage in which it is stopped next."""
     source = tmp_path / "big.jsonl"
@@ -170,6 +188,10 @@ def test_numbers_of_another_world(flag: str) -> None:
 def test_a_workspace_that_cannot_be_one(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x", encoding="utf-8")
     assert "workspace=" in one_line(run([*PIPELINE, TINY, f"workspace={tmp_path / 'file'}"], code=2))
+
+
+def test_a_workspace_at_home_is_found_there() -> None:
+    assert Recipe(workspace="~/runs/x").folder("clean") == Path.home() / "runs" / "x" / "clean"
 
 
 def test_a_terminal_that_is_not_utf8(tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 from accelerate.commands.config.config_args import load_config_from_file
 
-from tests.commands import LAUNCH, ROOT, TINY, environment, losses, metrics, run
+from tests.commands import LAUNCH, PLAIN_FLAGS, ROOT, TINY, environment, losses, metrics, run
 from tests.train.test_engines import worst
+from utils.workers import cores
 
 Runs = Callable[..., Path]
 FOLDER = ROOT / "configs" / "accelerate"
@@ -115,3 +116,18 @@ def test_the_slurm_script_saves_and_puts_its_job_in_again(packed: Path, tmp_path
     assert "saved step" in said
     assert "requeued 7" in said
     assert script.returncode != 0
+
+
+@pytest.mark.parametrize(("given", "threads"), [(None, cores()), ("1", 1)])
+def test_a_launched_cpu_process_takes_its_cores_unless_told(tmp_path: Path, given: str | None, threads: int) -> None:
+    script = tmp_path / "threads.py"
+    script.write_text(
+        f"import sys\nsys.path.insert(0, {str(ROOT)!r})\nimport torch\n"
+        "from pipeline.train.hardware import take_cores\ntake_cores()\nprint('threads', torch.get_num_threads())\n"
+    )
+    variables = environment(CUDA_VISIBLE_DEVICES="")
+    del variables["OMP_NUM_THREADS"]
+    words = [*LAUNCH, "--num_processes", "1", *PLAIN_FLAGS, str(script)]
+    variables |= {} if given is None else {"OMP_NUM_THREADS": given}
+    said = subprocess.run(words, cwd=ROOT, env=variables, capture_output=True, text=True, check=True).stdout
+    assert f"threads {threads}" in said

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import resource
+import signal
 import time
 import unicodedata
 from collections.abc import Callable
@@ -134,6 +136,47 @@ def test_a_file_is_cut_as_by_reading_all_of_it(
         left = [text for text in (whole if ending else whole[:-1]) if json.loads(text)["step"] <= step]
         assert [json.dumps(line, ensure_ascii=False) for line in lines.read(path)] == left
         assert path.read_bytes()[-1:] in (b"", b"\n"), "what is written next begins a line"
+
+
+def test_lines_that_nobody_wrote_keep_no_run_from_going_on(tmp_path: Path) -> None:
+    log = a_log(tmp_path)
+    for step in range(1, 4):
+        log.step(a_line(step))
+    log.samples(3, [("牙", "牙学语")])
+    log.close()
+    odd = [
+        '{"step": 3, "loss": 3}',
+        '{"step": "x"}',
+        '{"step": 3, "to": null}',
+        '{"step": 2, "loss": "x"}',
+        "[]",
+        "\xff",
+    ]
+    with (tmp_path / METRICS).open("a", encoding="latin-1") as file:
+        file.write("\n".join(odd) + "\n")
+    with (tmp_path / SAMPLES).open("a") as file:
+        file.write('{"step": 3, "text": "no prompt"}\n')
+    log = a_log(tmp_path, step=3)
+    log.step(a_line(4))
+    log.close()
+    assert log._story.last["step"] == 4
+    assert list(log._story.samples) == ["牙"]
+
+
+def test_half_a_line_does_not_spoil_the_next(tmp_path: Path) -> None:
+    """Where a file may grow no further, a line is written whole or not at all."""
+    path, limits = tmp_path / "ids-0.jsonl", resource.getrlimit(resource.RLIMIT_FSIZE)
+    lines.append(path, '{"step": 1}\n')
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (15, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            lines.append(path, '{"step": 2}\n')
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    lines.append(path, '{"step": 3}\n')
+    assert path.read_text() == '{"step": 1}\n{"step": 3}\n'
 
 
 # ---------------------------------------------------------------- wandb

@@ -180,7 +180,7 @@ def test_a_plan_needs_nothing_but_the_recipe(tmp_path: Path) -> None:
     workspace = tmp_path / "not there"
     words = ["configs/gpt-64m.yaml", f"workspace={workspace}", "--gpus", "8", "--gpu=h100", "--price", "2.5"]
     path, question = asked([*words, "pretrain.max_tokens=2e9", "--mfu", "0.5"])
-    lines = told(path, question)
+    lines = list(told(path, question))
     assert not workspace.exists()
     plan = planned(question, "pretrain", vocabulary(question)[0])
     assert plan.length.steps == 15_259
@@ -239,7 +239,7 @@ def test_an_earlier_run_here_says_how_fast_runs_are(tmp_path: Path) -> None:
 )
 def test_a_mistake_is_named(words: list[str], mistake: str) -> None:
     with pytest.raises(UserError, match=re.escape(mistake)):
-        told(*asked([TINY, "--gpu", "h100", *words] if words[0] != "--gpu" else [TINY, *words]))
+        list(told(*asked([TINY, "--gpu", "h100", *words] if words[0] != "--gpu" else [TINY, *words])))
 
 
 @pytest.mark.parametrize(

@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from pipeline.train import checkpoints
 from pipeline.train.checkpoints import State
 from pipeline.train.engine import Weights
 from tests.commands import ROOT, TINY, environment, launcher, losses, metrics, run, train
 from utils.console import UserError
-from utils.stage import vouch_again, write_json
+from utils.stage import lock, vouch_again, write_json
 
 Runs = Callable[..., Path]
 KILLS = ROOT / "bench" / "kills.py"
@@ -290,8 +291,78 @@ def test_where_no_checkpoint_is_whole_none_is_thrown_away(tmp_path: Path) -> Non
     assert (tmp_path / "checkpoints" / "step-6").is_dir()
 
 
+def a_checkpoint(output: Path, step: int) -> Path:
+    state = State(step=step, total=30, decay_start=30, made_from={"recipe": {}})
+    return checkpoints.save(output, state, Weights({"w": torch.ones(2)}, {}, step))
+
+
+@pytest.mark.parametrize(
+    "files",
+    [[], None, {"state.json": {}}, {"state.json": {"size": 1, "hsah": ""}, "masters.safetensors": {"size": 1}}],
+)
+def test_a_checkpoint_whose_manifest_says_nothing_is_skipped(tmp_path: Path, files: Any) -> None:
+    a_checkpoint(tmp_path, 6)
+    spoilt = a_checkpoint(tmp_path, 12)
+    write_json(spoilt / "manifest.json", json.loads((spoilt / "manifest.json").read_text()) | {"files": files})
+    restored = checkpoints.restore(tmp_path, 30, {"recipe": {}})
+    assert restored
+    assert restored[0].step == 6
+
+
+def test_what_else_lies_among_the_checkpoints_does_no_harm(tmp_path: Path) -> None:
+    """A copy under another step's name, links, files, a name that only looks like a number."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    place = a_checkpoint(tmp_path / "run", 6)
+    folder = place.parent
+    shutil.copytree(place, folder / "step-99")
+    (folder / "step-²").mkdir()
+    (folder / "step-20").symlink_to(elsewhere)
+    (folder / ".step-18.part").symlink_to(elsewhere)
+    (folder / ".step-7.part").write_text("")
+    (folder / "step-12").write_text("")
+    restored = checkpoints.restore(tmp_path / "run", 30, {"recipe": {}})
+    assert restored
+    assert restored[0].step == 6
+    checkpoints.forget_beyond(tmp_path / "run", 6)
+    a_checkpoint(tmp_path / "run", 12)
+    assert {path.name for path in folder.iterdir()} == {"step-6", "step-12", "step-²"}
+    assert elsewhere.is_dir()
+
+
+def test_a_model_without_its_checkpoints_is_not_trained_over(runs: Runs, tmp_path: Path) -> None:
+    workspace = shutil.copytree(runs("single"), tmp_path / "bare")
+    shutil.rmtree(workspace / "pretrain" / "checkpoints")
+    weights = (workspace / "pretrain" / "model" / "model.safetensors").read_bytes()
+    assert "model.hidden_size: 64 -> 32" in train("single", workspace, "model.hidden_size=32", code=2)
+    said = train("single", workspace, "pretrain.max_steps=3", code=2)
+    assert "its model is there, its checkpoints are not" in said
+    assert "overwrite=True pretrain.resume=False" in said
+    assert (workspace / "pretrain" / "model" / "model.safetensors").read_bytes() == weights
+    train("single", workspace, "pretrain.max_steps=3", "overwrite=True", "pretrain.resume=False")
+    assert (workspace / "pretrain.old1" / "model" / "model.safetensors").read_bytes() == weights
+
+
+def test_nothing_is_made_again_under_a_training(workspace: Path) -> None:
+    words = [sys.executable, "-m", "pipeline", TINY, f"workspace={workspace}", "--until=pretrain", "overwrite=True"]
+    before = (workspace / "tokenizer" / "spm.model").read_bytes()
+    with lock(workspace / "pretrain"):
+        said = run([*words, "tokenizer.vocab_size=1900"], code=2)
+    assert f"pretrain: process {os.getpid()} is writing here" in said
+    assert (workspace / "tokenizer" / "spm.model").read_bytes() == before
+
+
+def test_a_lost_shard_is_no_other_recipe(runs: Runs, tmp_path: Path) -> None:
+    workspace = shutil.copytree(runs("single"), tmp_path / "shard")
+    (workspace / "pretrain" / "manifest.json").unlink()
+    next((workspace / "pack" / "pretrain" / "train").glob("*.arrow")).unlink()
+    assert f"or delete {workspace / 'pack'}: the same command" in train("single", workspace, code=2)
+    shutil.rmtree(workspace / "pack")
+    assert "going on from step 30" in train("single", workspace)
+
+
 def test_a_checkpoint_of_a_newer_version_is_named(tmp_path: Path) -> None:
-    place = checkpoints.save(tmp_path, State(step=6, total=30), Weights({}, {}, 6))
+    place = a_checkpoint(tmp_path, 6)
     write_json(place / "state.json", {"step": 6, "mood": "good"})
     vouch_again(place, ["state.json"])
     with pytest.raises(UserError, match=r"step-6: of a newer version of Yaya \(mood\)"):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,6 +14,7 @@ from tests.conftest import LINES
 from utils import encoders as encoders_module
 from utils.chat import MARK_IDS, MARKS, conversation
 from utils.codec import Codec
+from utils.encoders import SPM
 
 LETTERS = sorted({c for line in LINES for c in line} | set("😀龘\u2581\u3000 \t\r\x00é")) + list(MARKS)
 TEXTS = st.lists(st.one_of(st.sampled_from(LETTERS), st.sampled_from(LINES)), max_size=60).map("".join)
@@ -72,3 +76,11 @@ def test_dialogues_together_are_each_alone(codec: Codec, talks: list[list[tuple[
         assert one.tolist() == ids
         assert np.isin(np.arange(length), [i for a, b in spans for i in range(a, b)]).tolist() == trained
         at += length
+
+
+def test_a_tokenizer_that_is_open_outlives_its_folder(tiny_tokenizer: Path, tmp_path: Path):
+    """A model that is published after hours has the tokenizer that it was trained with."""
+    folder = shutil.copytree(tiny_tokenizer, tmp_path / "tokenizer")
+    codec = Codec(folder)
+    shutil.rmtree(folder)
+    assert codec.files == {SPM: (tiny_tokenizer / SPM).read_bytes()}

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import sys
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -24,7 +24,7 @@ from pipeline.train.config import Verb
 from pipeline.train.plan.check import checked
 from pipeline.train.plan.footprint import ROOM, Memory
 from pipeline.train.plan.prospect import Asked, Planned, place, planned, vocabulary
-from utils.console import UserError, run_program, say, tell
+from utils.console import UserError, progress, run_program, say, tell
 from utils.recipe import is_flag
 
 OPTIONS = ("gpus", "gpu", "price", "mfu", "document")
@@ -94,14 +94,16 @@ def _verbs(path: str, flags: Sequence[str], recipe: Recipe) -> list[Verb]:
 # ---------------------------------------------------------------- what is told
 
 
-def told(path: str, question: Asked) -> list[str]:
-    """Every line."""
+def told(path: str, question: Asked) -> Iterator[str]:
+    """Every line, as soon as it is known."""
     place, (pieces, source) = question.place, vocabulary(question)
-    lines = [f"{path}: {place.count} x {place.name}, {place.memory / 1e9:.0f} GB"]
-    lines.append(tell(f"vocabulary: {pieces:,} ({source})", f"词表：{pieces:,}（{source}）"))
+    yield f"{path}: {place.count} x {place.name}, {place.memory / 1e9:.0f} GB"
+    yield tell(f"vocabulary: {pieces:,} ({source})", f"词表：{pieces:,}（{source}）")
     for verb in question.configs:
-        lines += ["", *_told_verb(question, planned(question, verb, pieces))]
-    return lines
+        title = tell(f"{verb}: micro-batches looked at", f"{verb}：已试算的微批")
+        with progress(title) as meter:
+            plan = planned(question, verb, pieces, meter.advance)
+        yield from ("", *_told_verb(question, plan))
 
 
 def _told_verb(question: Asked, plan: Planned) -> list[str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -209,6 +210,8 @@ class Footprint:
     shape: PreTrainedConfig
     sizes: Sizes
     document: int = 256
+    tried: Callable[[], None] = lambda: None
+    """Called for every rehearsal: a large micro-batch takes seconds."""
     rehearsals: dict[Any, Rehearsed] = field(default_factory=dict)
 
     def at(self, setting: Setting, rows: int) -> Memory:
@@ -236,11 +239,14 @@ class Footprint:
                 self.shape, rows, self.config.seq_len, DTYPES[setting.precision], setting.device,
                 self.config.gradient_checkpointing, self.document, keep,
             )  # fmt: skip
+            self.tried()
         return self.rehearsals[key]
 
     def largest(self, setting: Setting, room: float) -> int:
         """The largest even micro-batch whose peak fits into so many bytes; 0 if not even one row does."""
         sizes = even(even_share(self.config.batch_size, setting.world))[::-1]
+        if self.at(setting, sizes[-1]).peak <= room:
+            return sizes[-1]
         fitting = bisect_right(sizes, room, key=lambda rows: self.at(setting, rows).peak)
         return sizes[fitting - 1] if fitting else 0
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import statistics
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -146,13 +147,13 @@ def vocabulary(asked: Asked) -> tuple[int, str]:
     return asked.vocab_size, tell("as the recipe says; no tokenizer yet", "按配方；尚无分词器")
 
 
-def planned(asked: Asked, verb: Verb, pieces: int) -> Planned:
-    """All figures of one verb."""
+def planned(asked: Asked, verb: Verb, pieces: int, tried: Callable[[], None] = lambda: None) -> Planned:
+    """All figures of one verb; `tried` is called for each micro-batch that was looked at."""
     config, place = asked.configs[verb], asked.place
     shape = shape_of(asked.model, config, pieces)
     sizes = Sizes.of(shape, config.seq_len)
     plan = Planned(verb, config, place.precision(config.precision), length(asked, verb), sizes)
-    footprint = Footprint(config, shape, sizes, asked.document)
+    footprint = Footprint(config, shape, sizes, asked.document, tried)
     for setting in settings(asked, config, plan.precision):
         if not setting.refused:
             plan.columns[setting.engine] = _memory(footprint, setting, place.memory * ROOM)
