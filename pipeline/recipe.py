@@ -11,15 +11,16 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
 from pipeline.clean.config import CleanConfig
 from pipeline.evaluate.config import EvaluateConfig
 from pipeline.pack.config import PackConfig
 from pipeline.tokenizer.config import TokenizerConfig
-from pipeline.train.config import FinetuneConfig, LaunchConfig, ModelConfig, PretrainConfig
+from pipeline.train.config import FinetuneConfig, LaunchConfig, ModelConfig, PretrainConfig, Verb
 from utils.console import UserError, run_program, say, tell
 from utils.recipe import field_types, help_text, is_flag, read_recipe
+from utils.stage import refuse_locked
 
 DEFAULT = "configs/demo.yaml"
 HELP = ("--help", "-h")
@@ -107,6 +108,12 @@ def recipe_help(sections: Sequence[str] = ()) -> str:
     return "\n\n".join([head, *(help_text(kinds[name], name) for name in names)])
 
 
+def refuse_while_training(recipe: Recipe) -> None:
+    """What a run still reads is not made again under it."""
+    for verb in get_args(Verb):
+        refuse_locked(recipe.folder(verb))
+
+
 def stage_program(stage: str, run: Callable[[Recipe], bool]) -> NoReturn:
     """The program `python -m pipeline.<stage> [RECIPE] [section.key=value …]`: `run` is False if nothing was to do."""
 
@@ -118,6 +125,8 @@ def stage_program(stage: str, run: Callable[[Recipe], bool]) -> NoReturn:
         path, flags, recipe = from_command_line(words)
         if flags and path not in plain_words(words):
             say(tell(f"recipe {path}, workspace {recipe.workspace}", f"配方 {path}，工作区 {recipe.workspace}"))
+        if stage != "evaluate":
+            refuse_while_training(recipe)
         if not run(recipe):
             output = recipe.folder(stage)
             say(tell(f"{stage}: {output} is up to date", f"{stage}：{output} 已是最新"))

@@ -15,14 +15,14 @@ from pathlib import Path
 
 from pipeline import ranks
 from pipeline.children import ROOT, run_child
-from pipeline.recipe import Recipe
+from pipeline.recipe import Recipe, refuse_while_training
 from pipeline.train import guards, lineage, restarts
 from pipeline.train.config import Verb
 from pipeline.train.stream_names import how_to_open
 from pipeline.watch import watched
 from utils.console import UserError, say, tell, warn
 from utils.memory import kept_for_good
-from utils.stage import MANIFEST, Json, config_json, damaged_files, manifest, refuse_locked, why_stale
+from utils.stage import MANIFEST, Json, config_json, damaged_files, manifest, why_stale
 
 CHEAP = ("clean", "tokenizer", "pack")
 """What comes before training, and is made again when something changed."""
@@ -36,10 +36,10 @@ def run_recipe(path: str, flags: Sequence[str], recipe: Recipe, until: str = STA
     _refuse_missing(recipe)
     wanted = STAGES[: STAGES.index(until) + 1]
     stale = _stale_stages(recipe)
-    if stale or any(manifest(recipe.folder(stage)) is None for stage in CHEAP):
-        _refuse_while_training(recipe)
     if not recipe.overwrite:
         _refuse_changes(recipe, TRAINING, stale)
+    if any(stage in stale or manifest(recipe.folder(stage)) is None for stage in CHEAP if stage in wanted):
+        refuse_while_training(recipe)
     if manifest(recipe.folder("pretrain")) is None:
         _check_model(recipe)  # before hours of cleaning
     for stage in wanted:
@@ -218,12 +218,6 @@ def _refuse_missing(recipe: Recipe) -> None:
         how_to_open(recipe.pretrain.stream)
 
 
-def _refuse_while_training(recipe: Recipe) -> None:
-    """What a run still reads is not made again under it."""
-    for verb in TRAINING:
-        refuse_locked(recipe.folder(verb))
-
-
 def _stale_stages(recipe: Recipe) -> dict[str, str]:
     """Finished cheap stages that the recipe, or what they read, has left behind, and why."""
     found = {}
@@ -257,22 +251,29 @@ def _refuse_changes(recipe: Recipe, verbs: Sequence[Verb], stale: dict[str, str]
         folder = recipe.folder(verb)
         if not lineage.holds_run(folder):
             continue
-        _refuse_damage(recipe)
-        found = _changes(recipe, verb) + [f"{recipe.folder(stage)}: {why}" for stage, why in stale.items()]
+        found = _changes(recipe, verb)
+        if not found:
+            _refuse_damage(recipe, stale)
+        found += [f"{recipe.folder(stage)}: {why}" for stage, why in stale.items()]
         if found:
             lineage.refuse(folder, found)
 
 
-def _refuse_damage(recipe: Recipe) -> None:
-    """A file that is gone is no other recipe: made again, it is the same, and the run goes on."""
-    for stage in CHEAP:
+def _refuse_damage(recipe: Recipe, stale: dict[str, str]) -> None:
+    """Files that are gone, and nothing else, are no other recipe: made again they are the same, and the run goes on."""
+    lost = []
+    for stage in stale:
         folder = recipe.folder(stage)
-        known = manifest(folder)
-        if damaged := damaged_files(folder, known) if known else []:
-            raise UserError(
-                f"{folder / damaged[0]}: missing or damaged; restore it, or delete {folder}: "
-                "the same command makes it again, and training goes on"
-            )
+        damaged = damaged_files(folder, manifest(folder) or {"files": {}})
+        if len(why_stale(folder, config_json(getattr(recipe, stage)), _inputs_of(stage, recipe))) > len(damaged):
+            return
+        lost += [folder / name for name in damaged]
+    if lost:
+        folder = next(recipe.folder(stage) for stage in stale)
+        raise UserError(
+            f"{lost[0]}: missing or damaged; restore it, or move {folder} away: "
+            "the same command makes it again, and training goes on"
+        )
 
 
 def _changes(recipe: Recipe, verb: Verb) -> list[str]:

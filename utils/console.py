@@ -186,7 +186,7 @@ def run_program(main: Callable[[], None]) -> NoReturn:
     _make_streams_bearable()
     code = _exit_code(main)
     for wish in wishes():
-        signal.signal(wish, signal.SIG_IGN)  # we are ending
+        signal.signal(wish, signal.SIG_IGN)  # a late one, of a launcher, changes no exit code
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # all is said: an impatient second Ctrl-C ends what is left at once
     note = os.environ.get(EXIT_FILE)
     if note and code:

@@ -74,7 +74,7 @@ def opened(folder: Path, load: Callable[[Path], M]) -> M:
     logging.set_verbosity(logging.CRITICAL)  # what its report of a bad file says is told below, in one line
     try:
         return load(folder)
-    except (ValueError, OSError, RuntimeError, TypeError, SafetensorError) as error:  # what libraries say of a bad file
+    except (ValueError, OSError, RuntimeError, SafetensorError) as error:  # what the libraries say of a bad file
         why = str(error).strip().splitlines()
         if isinstance(error, ValueError) and len(why) == 1 and why[0].startswith(str(folder)):
             raise UserError(why[0]) from None  # the loader itself, naming the mend

@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from itertools import count
 from pathlib import Path
@@ -72,21 +72,21 @@ def read_json(path: Path, *keys: str) -> Json:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise damaged(path, str(error)) from None
+        raise damage(path, str(error)) from None
     if not isinstance(value, dict) or not set(keys) <= value.keys():
-        raise damaged(path, "not what was written there")
+        raise damage(path, "not what was written there")
     return value
 
 
-def read_record(path: Path, *keys: str) -> Json:
-    """The same, where an object is under each of the keys."""
+def read_objects(path: Path, *keys: str) -> Json:
+    """A JSON object that this project wrote, with an object under each of these keys."""
     value = read_json(path, *keys)
     if not all(isinstance(value[key], dict) for key in keys):
-        raise damaged(path, "not what was written there")
+        raise damage(path, "not what was written there")
     return value
 
 
-def damaged(path: Path, why: str) -> UserError:
+def damage(path: Path, why: str) -> UserError:
     """What to say of a file of ours that does not hold what we write."""
     return UserError(f"{path}: damaged ({why}); restore it, or move {path.parent} away and run again")
 
@@ -132,9 +132,9 @@ def manifest(folder: Path) -> Json | None:
     path = folder / MANIFEST
     if not path.is_file():
         return None
-    known = read_record(path, "config", "inputs", "counters", "files")
+    known = read_objects(path, "config", "inputs", "counters", "files")
     if not all(isinstance(entry, dict) and {"size", "hash"} <= entry.keys() for entry in known["files"].values()):
-        raise damaged(path, "its files have no size or no hash")
+        raise damage(path, "its files have no size or no hash")
     return known
 
 
@@ -349,10 +349,11 @@ def set_aside(folder: Path) -> Path:
 
 def discard(path: Path) -> None:
     """Remove a folder, a file, or a link but not what it leads to; what is not there is gone already."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+    with suppress(FileNotFoundError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def _is_strange(folder: Path) -> bool:
@@ -386,15 +387,28 @@ def put_in_place(building: Path, output: Path) -> None:
         os.replace(output, old)
     os.replace(building, output)
     sync(output.parent)
-    discard(old)
+    shutil.rmtree(old, ignore_errors=True)
     (output / PLAN).unlink(missing_ok=True)
 
 
 def refuse_locked(folder: Path) -> None:
-    """Refuse a folder that another process is writing."""
-    if _lock_of(folder).exists():
-        with lock(folder):
-            return
+    """Refuse a folder that another process is writing; nothing is written."""
+    if os.name != "posix":
+        return
+    import fcntl
+
+    with suppress(FileNotFoundError), _lock_of(folder).open(encoding="ascii", errors="replace") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            raise _is_written(folder, file.read()) from None
+
+
+def _is_written(folder: Path, holder: str) -> UserError:
+    return UserError(
+        f"{folder}: process {holder.strip() or 'unknown'} is writing here; "
+        "wait for it, end it, or choose another workspace="
+    )
 
 
 def _lock_of(folder: Path) -> Path:
@@ -418,10 +432,7 @@ def lock(folder: Path) -> Iterator[None]:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 file.seek(0)
-                holder = file.read().strip() or "unknown"
-                raise UserError(
-                    f"{folder}: process {holder} is writing here; wait for it, end it, or choose another workspace="
-                ) from None
+                raise _is_written(folder, file.read()) from None
         file.seek(0)
         file.truncate()
         file.write(str(os.getpid()))

@@ -98,8 +98,8 @@ def restore(output: Path, total: int, made_from: Json) -> tuple[State, Weights] 
     Whole checkpoints of which none will do are not passed over: that is refused.
     """
     newest = 0
-    for _, place in saved(output):
-        problem = _damage(place)
+    for step, place in saved(output):
+        problem = _damage(place, step)
         if problem:
             warn(tell(f"{place}: {problem}; skipped, on to the one before", f"{place}：{problem}；跳过，改看前一个"))
             continue
@@ -117,23 +117,33 @@ def restore(output: Path, total: int, made_from: Json) -> tuple[State, Weights] 
             continue  # it has begun to decay towards another end
         return state, _read_weights(place, state)
     if newest:
-        raise UserError(f"{output}: no checkpoint from before the decay is left to go on from; {_anew(output)}")
+        raise UserError(
+            f"{output}: no checkpoint from before the decay is left to go on from; {_beginning_anew(output)}"
+        )
     if saved(output):  # to begin anew would remove them, and they may be mended
-        raise UserError(f"{output / FOLDER}: no checkpoint is whole; restore one, or {_anew(output)}")
+        raise UserError(f"{output / FOLDER}: no checkpoint is whole; restore one, or {_beginning_anew(output)}")
     return None
 
 
-def _anew(output: Path) -> str:
+def _beginning_anew(output: Path) -> str:
     """What helps where nothing changed that `overwrite` alone would ask about."""
     return f"overwrite=True {output.name}.resume=False sets this run aside and trains anew, workspace= keeps both"
 
 
-def refuse_missing(output: Path) -> None:
-    """A model whose checkpoints were deleted cannot be trained on; beginning anew would write over it."""
-    if (output / "model").is_dir() and not saved(output):
+def adopt(output: Path) -> None:
+    """A checkpoint that was whole when its process was killed, and had no name yet, gets it."""
+    for draft in (output / FOLDER).glob(".step-*.part"):
+        name = re.fullmatch(r"\.(step-([0-9]+))\.part", draft.name)
+        if name and not draft.with_name(name[1]).exists() and not _damage(draft, int(name[2])):
+            os.replace(draft, draft.with_name(name[1]))
+
+
+def refuse_none(output: Path) -> None:
+    """A model whose checkpoints were deleted cannot be trained further; beginning anew would write over it."""
+    if (output / "model" / "model.safetensors").is_file() and not saved(output):
         raise UserError(
-            f"{output}: its model is there, its checkpoints are not, so it cannot be trained on; put them back, or "
-            f"{_anew(output)}"
+            f"{output}: its model is there, its checkpoints are not, so training cannot go on; put them back, or "
+            f"{_beginning_anew(output)}"
         )
 
 
@@ -155,7 +165,7 @@ def _read_state(place: Path) -> State:
     return State(**told)
 
 
-def _damage(place: Path) -> str:
+def _damage(place: Path, step: int) -> str:
     try:
         known = manifest(place)
     except UserError:
@@ -166,8 +176,8 @@ def _damage(place: Path) -> str:
         path = place / name
         if not path.is_file() or path.stat().st_size != entry["size"] or hash_file(path) != entry["hash"]:
             return f"{name} is damaged"
-    step = read_json(place / STATE).get("step")
-    return "" if place.name == f"step-{step}" else f"holds step {step}"
+    found = read_json(place / STATE).get("step")
+    return "" if found == step else tell(f"holds step {found}", f"里面是第 {found} 步")
 
 
 def _read_weights(place: Path, state: State) -> Weights:

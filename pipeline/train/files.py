@@ -58,7 +58,7 @@ class Files:
     def _write(self, state: State, weights: Weights) -> bool:
         saved = guards.survives_full_disk(f"step {state.step}", lambda: self._keep(state, weights))
         if saved and state.step >= published_step(self.model, self.codec):  # a longer run keeps the shorter one's model
-            self._publish(state, weights)
+            self._publish(state, weights, last=state.step == state.total)
         return saved
 
     def _keep(self, state: State, weights: Weights) -> None:
@@ -76,12 +76,17 @@ class Files:
                 write()
                 return
             except Exception as error:
-                kept -= 1
-                if kept < 1 or file_is_full(error) or not disk_is_full(error):
+                if file_is_full(error) or not disk_is_full(error):
                     raise
-            checkpoints.prune(output, kept, config.keep_every, state)
+                before, gone = len(checkpoints.saved(output)), 0
+                while kept > 1 and not gone:
+                    kept -= 1
+                    checkpoints.prune(output, kept, config.keep_every, state)
+                    gone = before - len(checkpoints.saved(output))
+                if not gone:
+                    raise
 
-    def _publish(self, state: State, weights: Weights, last: bool = False) -> None:
+    def _publish(self, state: State, weights: Weights, last: bool) -> None:
         """The model of this step; for the run's last one, old checkpoints make room."""
         training = {"verb": self.task.verb, "step": state.step, "of": state.total, "tokens": state.tokens}
         training |= state.made_from

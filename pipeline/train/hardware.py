@@ -19,18 +19,22 @@ def take_cores() -> None:
     """On a CPU, this process's share of the cores, where a launcher has said one thread and the user nothing.
 
     The launcher's word is for GPUs, whose processes need their cores for other things."""
-    if torch.cuda.is_available() or "OMP_NUM_THREADS" not in os.environ or _user_gave("OMP_NUM_THREADS"):
+    if torch.cuda.is_available() or not _launcher_said_one_thread():
         return
     whole = min(psutil.cpu_count(logical=False) or cores(), cores())
     torch.set_num_threads(max(1, whole // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
 
-def _user_gave(variable: str) -> bool:
-    """Was it there before the launcher, our parent, was started? True if nobody can tell."""
+def _launcher_said_one_thread() -> bool:
+    """What was there before the launcher, our parent, was started is the user's word; so is what nobody can tell."""
+    launched = "ACCELERATE_MIXED_PRECISION" in os.environ or "TORCHELASTIC_RUN_ID" in os.environ
+    alone = "LOCAL_WORLD_SIZE" in os.environ or os.environ.get("WORLD_SIZE", "1") == "1"
+    if not (launched and alone) or os.environ.get("OMP_NUM_THREADS") != "1":
+        return False
     try:
-        return variable in psutil.Process(os.getppid()).environ()
+        return "OMP_NUM_THREADS" not in psutil.Process(os.getppid()).environ()
     except psutil.Error:
-        return True
+        return False
 
 
 def peak_flops(device: torch.device, dtype: torch.dtype) -> float:

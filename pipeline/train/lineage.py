@@ -22,12 +22,15 @@ from utils.stage import (
     hash_file,
     identity_of,
     manifest,
-    read_record,
+    read_objects,
     refuse_rewritten,
     set_aside,
 )
 
 RUN = "run.json"
+
+READ = ("config.json", "model.safetensors")
+"""Of a model folder, what a finetune reads."""
 
 CONFIGS: dict[str, type[TrainConfig]] = {"pretrain": PretrainConfig, "finetune": FinetuneConfig}
 
@@ -54,12 +57,12 @@ def _weights(init: Path) -> str:
     found = hash_file(path)
     known = manifest(init.parent)
     if known:
-        damaged = damaged_files(init.parent, known)
+        damaged = [name for name in damaged_files(init.parent, known) if Path(name).name in READ]
         if known["files"].get("model/model.safetensors", {}).get("hash", found) != found:
             damaged.insert(0, "model/model.safetensors")
         if damaged:
-            mend = f"delete {init}, and `python -m pipeline` writes it again from its checkpoint"
-            raise UserError(f"{init.parent / damaged[0]}: damaged or missing; {mend}")
+            mend = "`python -m pipeline` writes it again from its checkpoint"
+            raise UserError(f"{init.parent / damaged[0]}: damaged or missing; move {init} away, and {mend}")
     return found
 
 
@@ -80,7 +83,7 @@ def check_shards(pack: Path, tokenizer: Path) -> None:
 def known_run(output: Path) -> Json | None:
     """What an earlier run in this folder recorded, or None."""
     path = output / RUN
-    return read_record(path, "recipe", "inputs") if path.is_file() else None
+    return read_objects(path, "recipe", "inputs") if path.is_file() else None
 
 
 def holds_run(output: Path) -> bool:

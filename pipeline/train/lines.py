@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
 
 import orjson
 
@@ -47,15 +46,16 @@ def forget_beyond(path: Path, step: int) -> None:
         return
     end = path.stat().st_size
     for start, text in _backwards(path):
-        if text.endswith(b"\n") and (line := _parsed(text)) is not None and place(line) <= step:
+        if text.endswith(b"\n") and (at := place(_parsed(text) or {})) is not None and at <= step:
             break
         end = start
     os.truncate(path, end)
 
 
-def place(line: Json) -> int:
-    """The step that a line belongs to; of a roll-back the one that the run went back to."""
-    return cast(int, line["to"] if "to" in line else line.get("step"))
+def place(line: Json) -> int | None:
+    """The step that a line belongs to; of a roll-back the one that the run went back to. None: it is none of ours."""
+    step = line["to"] if "to" in line else line.get("step")
+    return step if isinstance(step, int) and isinstance(line.get("step"), int) else None
 
 
 def _parsed(text: bytes) -> Json | None:
@@ -63,7 +63,7 @@ def _parsed(text: bytes) -> Json | None:
         line = orjson.loads(text)
     except orjson.JSONDecodeError:
         return None
-    return line if isinstance(line, dict) and isinstance(place(line), int) else None
+    return line if isinstance(line, dict) and place(line) is not None else None
 
 
 def _backwards(path: Path) -> Iterator[tuple[int, bytes]]:

@@ -62,14 +62,15 @@ def run(task: Task) -> bool:
         return False
     if not replaced and not task.config.resume and checkpoints.saved(task.output):
         raise UserError(f"{task.output} holds a run and resume=false; choose another workspace=, or overwrite=True")
-    if not replaced:
-        checkpoints.refuse_missing(task.output)
     known = {} if replaced else lineage.known_run(task.output) or {}
     precision = known.get("precision") or resolve_precision(task.config.precision)
     codec = Codec(task.tokenizer)
     with ExitStack() as stack:
         if rank() == 0:
             stack.enter_context(lock(task.output))
+            if not replaced:
+                checkpoints.adopt(task.output)
+                checkpoints.refuse_none(task.output)
         model = new_model(task, codec)  # before an engine is there that would have a say in how models are built
         if rank() == 0:  # before other ranks could wait for this one, and before an earlier run is set aside
             if not task.config.streamed:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from utils.charts import Point
@@ -16,6 +15,9 @@ from utils.stage import Json
 
 CURVES = ("loss", "lr", "grad_norm", "tokens_per_second", "mfu", "wait")
 """What is drawn of a step's line."""
+
+ALWAYS = ("tokens", "seconds", "wait", "memory_gb")
+"""What else is told of it, and is always a number."""
 
 MOST_PIECES = 800
 """Of a curve: about as many as a page has pixels for it."""
@@ -110,10 +112,10 @@ class Story:
     def of(cls, metrics: Iterable[Json], samples: Iterable[Json]) -> Story:
         """As the files tell it."""
         story = cls()
-        for add, lines in ((story.add, metrics), (story.add_sample, samples)):
-            for line in lines:
-                with suppress(KeyError, TypeError, ValueError, AttributeError):  # somebody's, or a flipped bit's
-                    add(line)
+        for line in filter(is_ours, metrics):
+            story.add(line)
+        for line in filter(is_sample, samples):
+            story.add_sample(line)
         return story
 
     def add(self, line: Json) -> None:
@@ -139,6 +141,24 @@ class Story:
         if len(said) > 2 * MOST_SAMPLES:
             for step in list(said)[1:-1:2]:
                 del said[step]
+
+
+def is_ours(line: Json) -> bool:
+    """Has a line of metrics.jsonl what its kind has? Somebody may have edited it, or a bit flipped."""
+    if "event" in line:
+        rows = line.get("ids", [])
+        return isinstance(rows, list) and all(isinstance(row, list) for row in rows)
+    if "loss" in line:
+        return all(isinstance(line.get(name), int | float) for name in ALWAYS) and all(
+            isinstance(line.get(name, ""), int | float | None) for name in CURVES
+        )
+    figures = line.get("bpb", {})
+    return isinstance(figures, dict) and all(isinstance(value, int | float) for value in figures.values())
+
+
+def is_sample(line: Json) -> bool:
+    """The same of samples.jsonl."""
+    return isinstance(line.get("prompt"), str) and isinstance(line.get("text"), str)
 
 
 def spread(said: dict[int, str]) -> list[tuple[int, str]]:

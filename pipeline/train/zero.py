@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.cpp_extension import get_default_build_root
 
 from pipeline.train.config import TrainConfig
 from pipeline.train.dealing import even_share
@@ -111,9 +110,9 @@ class ZeroEngine(Engine):
         world = int(os.environ.get("WORLD_SIZE", "1"))
         values = deepspeed_config(self.config, self.precision, world)
         self.stage: int = values["zero_optimization"]["stage"]
-        if not torch.cuda.is_available() and not any(Path(get_default_build_root()).glob("*/deepspeed_shm_comm/*.so")):
-            say(tell("deepspeed on CPU: this first run compiles a small operator (half a minute)",
-                     "在 CPU 上使用 DeepSpeed：首次运行，先编译一个小算子（约半分钟）"))  # fmt: skip
+        if not torch.cuda.is_available():
+            say(tell("deepspeed on CPU: the first run compiles a small operator (half a minute)",
+                     "在 CPU 上使用 DeepSpeed：首次运行需编译一个小算子（约半分钟）"))  # fmt: skip
         # Without the flag, transformers would build every later model in pieces spread over the ranks.
         return accelerator(cpu=False, plugin=DeepSpeedPlugin(hf_ds_config=values, zero3_init_flag=False))
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 from accelerate.commands.config.config_args import load_config_from_file
 
@@ -118,8 +119,21 @@ def test_the_slurm_script_saves_and_puts_its_job_in_again(packed: Path, tmp_path
     assert script.returncode != 0
 
 
-@pytest.mark.parametrize(("given", "threads"), [(None, cores()), ("1", 1)])
-def test_a_launched_cpu_process_takes_its_cores_unless_told(tmp_path: Path, given: str | None, threads: int) -> None:
+ALL = min(psutil.cpu_count(logical=False) or cores(), cores())
+LAUNCHED = [*LAUNCH, "--num_processes", "1", *PLAIN_FLAGS]
+
+
+@pytest.mark.parametrize(
+    ("words", "given", "threads"),
+    [
+        (LAUNCHED, None, ALL),
+        (LAUNCHED, "1", 1),
+        (["bash", "-c", f"export OMP_NUM_THREADS=1; {sys.executable} $0"], None, 1),
+    ],
+)
+def test_a_cpu_process_takes_its_cores_where_only_the_launcher_says_one(
+    tmp_path: Path, words: list[str], given: str | None, threads: int
+) -> None:
     script = tmp_path / "threads.py"
     script.write_text(
         f"import sys\nsys.path.insert(0, {str(ROOT)!r})\nimport torch\n"
@@ -127,7 +141,6 @@ def test_a_launched_cpu_process_takes_its_cores_unless_told(tmp_path: Path, give
     )
     variables = environment(CUDA_VISIBLE_DEVICES="")
     del variables["OMP_NUM_THREADS"]
-    words = [*LAUNCH, "--num_processes", "1", *PLAIN_FLAGS, str(script)]
     variables |= {} if given is None else {"OMP_NUM_THREADS": given}
-    said = subprocess.run(words, cwd=ROOT, env=variables, capture_output=True, text=True, check=True).stdout
-    assert f"threads {threads}" in said
+    said = subprocess.run([*words, str(script)], cwd=ROOT, env=variables, capture_output=True, text=True, check=True)
+    assert f"threads {threads}" in said.stdout.splitlines()

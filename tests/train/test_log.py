@@ -148,6 +148,8 @@ def test_lines_that_nobody_wrote_keep_no_run_from_going_on(tmp_path: Path) -> No
         '{"step": 3, "loss": 3}',
         '{"step": "x"}',
         '{"step": 3, "to": null}',
+        '{"step": 3, "event": "spike", "ids": 3}',
+        json.dumps({name: value for name, value in a_line(3).items() if name != "tokens"}),
         '{"step": 2, "loss": "x"}',
         "[]",
         "\xff",
@@ -159,7 +161,8 @@ def test_lines_that_nobody_wrote_keep_no_run_from_going_on(tmp_path: Path) -> No
     log = a_log(tmp_path, step=3)
     log.step(a_line(4))
     log.close()
-    assert log._story.last["step"] == 4
+    assert [step for step, _ in log._story.curves["loss"].means()] == [1, 2, 3, 4]
+    assert [event["event"] for event in log._story.events] == ["resumed"]
     assert list(log._story.samples) == ["牙"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -15,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,6 +25,7 @@ import torch
 from pipeline.train import checkpoints
 from pipeline.train.checkpoints import State
 from pipeline.train.engine import Weights
+from pipeline.train.files import Files
 from tests.commands import ROOT, TINY, environment, launcher, losses, metrics, run, train
 from utils.console import UserError
 from utils.stage import lock, vouch_again, write_json
@@ -330,6 +333,37 @@ def test_what_else_lies_among_the_checkpoints_does_no_harm(tmp_path: Path) -> No
     assert elsewhere.is_dir()
 
 
+def test_a_checkpoint_that_was_only_not_named_yet_is_used(tmp_path: Path) -> None:
+    """Killed between two renames: the old one of that step is gone, the new one whole."""
+    place = a_checkpoint(tmp_path, 6)
+    place.rename(place.with_name(".step-6.part"))
+    cut = a_checkpoint(tmp_path, 12)
+    (cut / "masters.safetensors").write_bytes(b"")
+    cut.rename(cut.with_name(".step-12.part"))
+    checkpoints.adopt(tmp_path)
+    restored = checkpoints.restore(tmp_path, 30, {"recipe": {}})
+    assert restored
+    assert restored[0].step == 6
+
+
+@pytest.mark.parametrize(("room", "left"), [(3, {3, 4, 5}), (1, {5}), (0, {5})])
+def test_the_oldest_checkpoints_make_room_down_to_the_newest(tmp_path: Path, room: int, left: set[int]) -> None:
+    for step in range(1, 6):
+        a_checkpoint(tmp_path, step)
+    tries = []
+
+    def write() -> None:
+        tries.append(len(checkpoints.saved(tmp_path)))
+        if tries[-1] > room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    files = SimpleNamespace(task=SimpleNamespace(output=tmp_path, config=SimpleNamespace(keep=9, keep_every=0)))
+    with suppress(OSError) if room else pytest.raises(OSError, match="No space"):
+        Files._making_room(files, State(step=6), write)  # type: ignore[arg-type]
+    assert {step for step, _ in checkpoints.saved(tmp_path)} == left
+    assert tries == sorted(set(tries), reverse=True), "nothing is written again without more room"
+
+
 def test_a_model_without_its_checkpoints_is_not_trained_over(runs: Runs, tmp_path: Path) -> None:
     workspace = shutil.copytree(runs("single"), tmp_path / "bare")
     shutil.rmtree(workspace / "pretrain" / "checkpoints")
@@ -346,9 +380,11 @@ def test_a_model_without_its_checkpoints_is_not_trained_over(runs: Runs, tmp_pat
 def test_nothing_is_made_again_under_a_training(workspace: Path) -> None:
     words = [sys.executable, "-m", "pipeline", TINY, f"workspace={workspace}", "--until=pretrain", "overwrite=True"]
     before = (workspace / "tokenizer" / "spm.model").read_bytes()
+    alone = [sys.executable, "-m", "pipeline.tokenizer", TINY, f"workspace={workspace}"]
     with lock(workspace / "pretrain"):
-        said = run([*words, "tokenizer.vocab_size=1900"], code=2)
-    assert f"pretrain: process {os.getpid()} is writing here" in said
+        for command in (words, alone):
+            said = run([*command, "tokenizer.vocab_size=1900"], code=2)
+            assert f"pretrain: process {os.getpid()} is writing here" in said
     assert (workspace / "tokenizer" / "spm.model").read_bytes() == before
 
 
@@ -356,7 +392,7 @@ def test_a_lost_shard_is_no_other_recipe(runs: Runs, tmp_path: Path) -> None:
     workspace = shutil.copytree(runs("single"), tmp_path / "shard")
     (workspace / "pretrain" / "manifest.json").unlink()
     next((workspace / "pack" / "pretrain" / "train").glob("*.arrow")).unlink()
-    assert f"or delete {workspace / 'pack'}: the same command" in train("single", workspace, code=2)
+    assert f"or move {workspace / 'pack'} away: the same command" in train("single", workspace, code=2)
     shutil.rmtree(workspace / "pack")
     assert "going on from step 30" in train("single", workspace)
 

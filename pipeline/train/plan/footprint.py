@@ -245,7 +245,7 @@ class Footprint:
     def largest(self, setting: Setting, room: float) -> int:
         """The largest even micro-batch whose peak fits into so many bytes; 0 if not even one row does."""
         sizes = even(even_share(self.config.batch_size, setting.world))[::-1]
-        if self.at(setting, sizes[-1]).peak <= room:
+        if self.at(setting, sizes[-1]).peak <= room:  # often so, and then the others need not be rehearsed
             return sizes[-1]
         fitting = bisect_right(sizes, room, key=lambda rows: self.at(setting, rows).peak)
         return sizes[fitting - 1] if fitting else 0
