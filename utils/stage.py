@@ -397,7 +397,7 @@ def refuse_locked(folder: Path) -> None:
         return
     import fcntl
 
-    with suppress(FileNotFoundError), _lock_of(folder).open(encoding="ascii", errors="replace") as file:
+    with suppress(FileNotFoundError, NotADirectoryError), _lock_of(folder).open(errors="replace") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError:

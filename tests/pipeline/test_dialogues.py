@@ -34,7 +34,7 @@ def write_csv(path: Path, header: tuple[str, str], encoding: str, count: int) ->
     [
         pytest.param(HEADERS[0], "utf-8", 20, marks=pytest.mark.slow),  # so many as the README's, which are tested
         pytest.param(HEADERS[1], "utf-8-sig", 20, marks=pytest.mark.slow),  # the demo's own table has a BOM
-        (HEADERS[2], "gb18030", 5000),
+        pytest.param(HEADERS[2], "gb18030", 5000, marks=pytest.mark.slow),
     ],
 )
 def test_a_csv_becomes_a_model(tmp_path: Path, header: tuple[str, str], encoding: str, count: int) -> None:

@@ -27,7 +27,7 @@ def two(engine: str, workspace: Path, *fields: str) -> list[str]:
     return [*PIPELINE, f"workspace={workspace}", *launch, *fields, "--until=pretrain"]
 
 
-@pytest.mark.parametrize("engine", [pytest.param("ddp", marks=pytest.mark.slow), "zero2"])
+@pytest.mark.parametrize("engine", [pytest.param(engine, marks=pytest.mark.slow) for engine in ("ddp", "zero2")])
 def test_two_processes_learn_as_one_does(runs: Runs, workspace: Path, engine: str) -> None:
     said = run(two(engine, workspace))
     assert f"{engine} x 2" in said

@@ -107,7 +107,9 @@ def test_a_signal_that_asks_to_stop_is_no_crash(workspace: Path) -> None:
     assert len(metrics(workspace)) == before
 
 
-@pytest.mark.parametrize("program", ["train.py", "pipeline", pytest.param("ddp", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "program", ["train.py", *(pytest.param(p, marks=pytest.mark.slow) for p in ("pipeline", "ddp"))]
+)
 def test_a_batch_systems_notice_saves_and_ends_with_138(workspace: Path, program: str) -> None:
     """To the training itself, or to the pipeline above it, whose child it is, or whose child's launcher's."""
     words = [sys.executable, "-m", "pipeline", TINY, f"workspace={workspace}", "--until=pretrain", *ENDLESS]
