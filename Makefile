@@ -6,7 +6,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
-INSTALL := $(BIN)/python -m pip install -q --no-compile# bytecode is written at the first import: a third of the time
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo test test-slow bench lint clean
@@ -37,11 +36,11 @@ lint: $(READY_DEV)
 
 $(READY): requirements.txt
 	$(PYTHON) -m venv $(VENV)
-	$(INSTALL) -r requirements.txt
+	$(BIN)/python -m pip install -q -r requirements.txt
 	touch $@
 
 $(READY_DEV): $(READY) requirements-dev.txt
-	$(INSTALL) -r requirements-dev.txt
+	$(BIN)/python -m pip install -q -r requirements-dev.txt
 	touch $@
 
 clean:

@@ -388,6 +388,7 @@ def test_nothing_is_made_again_under_a_training(workspace: Path) -> None:
     assert (workspace / "tokenizer" / "spm.model").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_lost_shard_is_no_other_recipe(runs: Runs, tmp_path: Path) -> None:
     workspace = shutil.copytree(runs("single"), tmp_path / "shard")
     (workspace / "pretrain" / "manifest.json").unlink()

@@ -113,6 +113,7 @@ def test_kill_9_while_a_host_drops_connections(workspace: Path, tmp_path: Path) 
     assert losses(workspace) == losses(whole)
 
 
+@pytest.mark.slow
 def test_a_run_is_not_set_aside_for_a_stream_that_cannot_be_read(
     workspace: Path, fields: list[str], tmp_path: Path
 ) -> None:
