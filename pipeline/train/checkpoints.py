@@ -88,8 +88,20 @@ def saved(output: Path) -> list[tuple[int, Path]]:
 def prune(output: Path, keep: int, every: int, state: State) -> None:
     """Keep the newest `keep`, those whose steps `every` divides, the best one, and where longer runs begin."""
     for step, place in saved(output)[keep:]:
-        if step not in (state.decay_start, state.best_step) and not (every and step % every == 0):
+        if _may_go(step, every, state):
             discard(place)
+
+
+def drop_oldest(output: Path, every: int, state: State) -> bool:
+    """Make room by one of those that `prune` may remove, but never by the newest: was there one?"""
+    found = [place for step, place in saved(output)[1:] if _may_go(step, every, state)]
+    if found:
+        discard(found[-1])
+    return bool(found)
+
+
+def _may_go(step: int, every: int, state: State) -> bool:
+    return step not in (state.decay_start, state.best_step) and not (every and step % every == 0)
 
 
 def restore(output: Path, total: int, made_from: Json) -> tuple[State, Weights] | None:

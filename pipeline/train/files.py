@@ -69,8 +69,6 @@ class Files:
 
     def _making_room(self, state: State, write: Callable[[], object]) -> None:
         """Write; on a full disk the oldest checkpoint goes first, and the next, but never the newest."""
-        output, config = self.task.output, self.task.config
-        kept = min(config.keep, len(checkpoints.saved(output)))
         while True:
             try:
                 write()
@@ -78,12 +76,7 @@ class Files:
             except Exception as error:
                 if file_is_full(error) or not disk_is_full(error):
                     raise
-                before, gone = len(checkpoints.saved(output)), 0
-                while kept > 1 and not gone:
-                    kept -= 1
-                    checkpoints.prune(output, kept, config.keep_every, state)
-                    gone = before - len(checkpoints.saved(output))
-                if not gone:
+                if not checkpoints.drop_oldest(self.task.output, self.task.config.keep_every, state):
                     raise
 
     def _publish(self, state: State, weights: Weights, last: bool) -> None:

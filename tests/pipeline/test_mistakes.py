@@ -90,6 +90,12 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", place], check=True)
 
 
+def leave_room(disk: Path, checkpoint: Path, quarters: int) -> None:
+    """Fill the disk up to so many quarters of a checkpoint."""
+    size = sum(file.stat().st_size for file in checkpoint.iterdir())
+    (disk / "fill").write_bytes(b"x" * (shutil.disk_usage(disk).free - size * quarters // 4))
+
+
 def test_a_full_disk_stops_a_cheap_stage_in_one_line(small_disk: Path) -> None:
     (small_disk / "fill").write_bytes(b"x" * (shutil.disk_usage(small_disk).free - 100_000))
     line = one_line(run([*PIPELINE, TINY, f"workspace={small_disk / 'w'}", "--until=pack"], code=2))
@@ -124,9 +130,7 @@ def test_a_disk_with_room_for_the_checkpoints_that_are_kept_is_enough(small_disk
     fields = [f"workspace={workspace}", "--until=pretrain", "pretrain.save_every=10", "pretrain.keep=2"]
     run([*PIPELINE, TINY, *fields, "pretrain.max_steps=20", "pretrain.decay=0"])
     checkpoints = workspace / "pretrain" / "checkpoints"
-    size = sum(file.stat().st_size for file in (checkpoints / "step-20").iterdir())
-    room = shutil.disk_usage(small_disk).free
-    (small_disk / "fill").write_bytes(b"x" * (room - size * 3 // 4))
+    leave_room(small_disk, checkpoints / "step-20", quarters=3)
     said = run([*PIPELINE, TINY, *fields, "pretrain.max_steps=40", "pretrain.decay=0"])
     assert "was not saved" not in said
     assert {place.name for place in checkpoints.iterdir()} == {"step-30", "step-40"}
@@ -141,9 +145,7 @@ def test_on_a_disk_that_is_too_small_for_all_fewer_are_kept_and_the_model_comes_
     fields = [f"workspace={workspace}", "--until=pretrain", "pretrain.save_every=5", "pretrain.keep=5"]
     run([*PIPELINE, TINY, *fields, "pretrain.max_steps=5", "pretrain.decay=0"])
     checkpoints = workspace / "pretrain" / "checkpoints"
-    size = sum(file.stat().st_size for file in (checkpoints / "step-5").iterdir())
-    room = shutil.disk_usage(small_disk).free
-    (small_disk / "fill").write_bytes(b"x" * (room - size * 3 // 2))
+    leave_room(small_disk, checkpoints / "step-5", quarters=6)
     run([*PIPELINE, TINY, *fields, "pretrain.max_steps=40", "pretrain.decay=0"])
     assert "step-40" in {place.name for place in checkpoints.iterdir()}
     assert json.loads((workspace / "pretrain" / "model" / "training.json").read_text())["step"] == 40

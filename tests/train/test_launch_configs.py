@@ -136,10 +136,10 @@ def test_a_cpu_process_takes_its_cores_where_only_the_launcher_says_one(
 ) -> None:
     script = tmp_path / "threads.py"
     script.write_text(
-        f"import sys\nsys.path.insert(0, {str(ROOT)!r})\nimport torch\n"
+        "import torch\n"
         "from pipeline.train.hardware import take_cores\ntake_cores()\nprint('threads', torch.get_num_threads())\n"
     )
-    variables = environment(CUDA_VISIBLE_DEVICES="")
+    variables = environment(CUDA_VISIBLE_DEVICES="", PYTHONPATH=str(ROOT))
     del variables["OMP_NUM_THREADS"]
     variables |= {} if given is None else {"OMP_NUM_THREADS": given}
     said = subprocess.run([*words, str(script)], cwd=ROOT, env=variables, capture_output=True, text=True, check=True)
